@@ -1,0 +1,269 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ConnectedAccount is one granted access: the operator keeps a Secret with a fresh access token for it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=connacct,categories=oauth
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Client",type=string,JSONPath=`.spec.clientRef.name`
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type ConnectedAccount struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object's metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is the access that is wanted.
+	// +required
+	Spec ConnectedAccountSpec `json:"spec,omitzero"`
+
+	// status is what the operator keeps and found.
+	// +optional
+	// +kubebuilder:default={observedGeneration:-1}
+	Status ConnectedAccountStatus `json:"status,omitzero"`
+}
+
+// ConnectedAccountList is a list of accounts.
+//
+// +kubebuilder:object:root=true
+type ConnectedAccountList struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard list's metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+
+	// items are the accounts.
+	Items []ConnectedAccount `json:"items"`
+}
+
+// ConnectedAccountSpec is the access that is wanted.
+type ConnectedAccountSpec struct {
+	// clientRef names the OAuthClient to use.
+	// +required
+	ClientRef ClientReference `json:"clientRef,omitzero"`
+
+	// grant is how the access is obtained.
+	// +required
+	Grant Grant `json:"grant,omitzero"`
+
+	// scopes are the scopes to ask for, a subset of the client's. Default: all of the client's, for an account in the
+	// client's own namespace.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100
+	Scopes []Scope `json:"scopes,omitempty"`
+
+	// onBehalfOf names the connected account at the provider for which the token is used: it is published beside the
+	// token, as the header on-behalf-of.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$')",message="write printable ASCII without spaces or line breaks: it becomes the value of a header"
+	OnBehalfOf string `json:"onBehalfOf,omitempty"`
+
+	// refreshBeforeSeconds is how many seconds before its expiry the token is refreshed. Default: the client's.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2592000
+	RefreshBeforeSeconds int32 `json:"refreshBeforeSeconds,omitempty"`
+
+	// secret is the Secret that the token is written into. Default: a Secret of the account's name.
+	// +optional
+	Secret TokenSecret `json:"secret,omitzero"`
+
+	// suspend holds back token requests while it is true. The Secret is kept as it is until its token expires.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // absent and false mean the same
+}
+
+// ClientReference names an OAuthClient.
+type ClientReference struct {
+	// name is the client's name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be the name of an OAuthClient: lower case letters, digits, '-' and '.'"
+	Name string `json:"name,omitempty"`
+
+	// namespace is the client's namespace. Default: the account's own.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="namespace must be the name of a namespace: lower case letters, digits and '-'"
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// Grant is how an access is obtained. It is a union, discriminated by type.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="the type of a grant cannot be changed: delete the account and create it again",fieldPath=".type"
+type Grant struct {
+	// type is the grant.
+	// +required
+	// +unionDiscriminator
+	Type GrantType `json:"type,omitempty"`
+}
+
+// SecretType is the type of a token Secret.
+//
+// +kubebuilder:validation:Enum=Opaque
+type SecretType string
+
+// SecretTypeOpaque is the type of Secrets with keys of any name.
+const SecretTypeOpaque SecretType = "Opaque"
+
+// LabelValue is the value of a label.
+//
+// +kubebuilder:validation:MaxLength=63
+type LabelValue string
+
+// AnnotationValue is the value of an annotation.
+//
+// +kubebuilder:validation:MaxLength=4096
+type AnnotationValue string
+
+// TokenSecret is the Secret that a token is written into.
+//
+// +kubebuilder:validation:MinProperties=1
+type TokenSecret struct {
+	// name is the Secret's name. Default: the account's name. When it changes, the old Secret is removed once the new one is written.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be a name for a Secret: lower case letters, digits, '-' and '.'"
+	Name string `json:"name,omitempty"`
+
+	// type is the Secret's type. Default: Opaque.
+	// +optional
+	Type SecretType `json:"type,omitempty"`
+
+	// labels are set on the Secret. Those of kubernetes.io, k8s.io and oauth-operator.dev are reserved.
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|oauth-operator[.]dev)/'))",message="labels of kubernetes.io, k8s.io and oauth-operator.dev, as of the domains below them, are reserved: write a key of another domain, or without one"
+	// +kubebuilder:validation:XValidation:rule="self.all(key, key.size() <= 317 && !format.qualifiedName().validate(key).hasValue() && !format.labelValue().validate(self[key]).hasValue())",message="each label must have a valid key and value: at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+	Labels map[string]LabelValue `json:"labels,omitempty"`
+
+	// annotations are set on the Secret. Those of kubernetes.io, k8s.io and oauth-operator.dev are reserved.
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|oauth-operator[.]dev)/'))",message="annotations of kubernetes.io, k8s.io and oauth-operator.dev, as of the domains below them, are reserved: write a key of another domain, or without one"
+	// +kubebuilder:validation:XValidation:rule="self.all(key, key.size() <= 317 && !format.qualifiedName().validate(key.lowerAscii()).hasValue())",message="each annotation must have a valid key: at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+	Annotations map[string]AnnotationValue `json:"annotations,omitempty"`
+}
+
+// ConnectedAccountStatus is what the operator keeps and found. Decisions are made from sealedCredential; the plain
+// fields beside it are for people.
+//
+// +kubebuilder:validation:MinProperties=1
+type ConnectedAccountStatus struct {
+	// conditions are Ready, ClientReady, Authorized, Refreshed and Published, and Reconciling or Stalled while one is True.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that the conditions speak of; -1 before the operator has looked.
+	// +optional
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+
+	// sealedCredential is the credential, encrypted for this account by the operator's keyring. It is the only home of the tokens.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=524288
+	SealedCredential string `json:"sealedCredential,omitempty"`
+
+	// boundTo says what sealedCredential was sealed for.
+	// +optional
+	BoundTo BoundTo `json:"boundTo,omitzero"`
+
+	// scopes are the scopes of the token, as the server granted them.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100
+	Scopes []Scope `json:"scopes,omitempty"`
+
+	// expirationTime is when the token expires; absent while there is no token, or one without a known expiry.
+	// +optional
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
+
+	// nextRefreshTime is when the token will be refreshed.
+	// +optional
+	NextRefreshTime *metav1.Time `json:"nextRefreshTime,omitempty"`
+
+	// lastRefreshTime is when the token was obtained.
+	// +optional
+	LastRefreshTime *metav1.Time `json:"lastRefreshTime,omitempty"`
+
+	// rotations counts the tokens that this account has had; absent before the first.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Rotations int64 `json:"rotations,omitempty"`
+
+	// failures describes the token requests that failed since the last one that worked.
+	// +optional
+	Failures Failures `json:"failures,omitzero"`
+}
+
+// BoundTo says what a sealed credential was sealed for.
+//
+// +kubebuilder:validation:MinProperties=1
+type BoundTo struct {
+	// clusterID is the UID of the cluster's kube-system namespace.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ClusterID string `json:"clusterID,omitempty"`
+
+	// accountUID is the UID of the account.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	AccountUID string `json:"accountUID,omitempty"`
+}
+
+// Failures describes the token requests that failed since the last one that worked.
+//
+// +kubebuilder:validation:MinProperties=1
+type Failures struct {
+	// count is how many failed in a row.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Count int32 `json:"count,omitempty"`
+
+	// class is the error class of the last one.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Class string `json:"class,omitempty"`
+
+	// lastFailureTime is when the last one failed.
+	// +optional
+	LastFailureTime *metav1.Time `json:"lastFailureTime,omitempty"`
+
+	// nextAttemptTime is the earliest time of the next one, unless what inputsHash stands for changes.
+	// +optional
+	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
+
+	// inputsHash stands for what the attempt was made with: spec, client and the versions of the client's Secrets. When
+	// it changes, the next attempt need not wait.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	InputsHash string `json:"inputsHash,omitempty"`
+}

@@ -1,0 +1,301 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// OAuthClient is a registration at a provider: id, secret, endpoints, and what it may be used for.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=oauthcl,categories=oauth
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Token Endpoint",type=string,JSONPath=`.spec.endpoints.token`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type OAuthClient struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object's metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is the registration, as the provider gave it.
+	// +required
+	Spec OAuthClientSpec `json:"spec,omitzero"`
+
+	// status is what the operator found.
+	// +optional
+	// +kubebuilder:default={observedGeneration:-1}
+	Status OAuthClientStatus `json:"status,omitzero"`
+}
+
+// OAuthClientList is a list of clients.
+//
+// +kubebuilder:object:root=true
+type OAuthClientList struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard list's metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+
+	// items are the clients.
+	Items []OAuthClient `json:"items"`
+}
+
+// OAuthClientSpec is the registration, as the provider gave it.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.clientID) || has(self.clientIDRef)",message="write the client identifier here, or name the Secret that holds it in clientIDRef",reason=FieldValueRequired,fieldPath=".clientID"
+// +kubebuilder:validation:XValidation:rule="!has(self.clientID) || !has(self.clientIDRef)",message="clientID is set too: write one of them, not both",reason=FieldValueForbidden,fieldPath=".clientIDRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.clientID) || !has(self.authentication.basicEncoding) || self.authentication.basicEncoding != 'Raw' || !self.clientID.contains(':')",message="with basicEncoding Raw the server would take what follows the colon for the secret: write basicEncoding: RFC6749, or method: ClientSecretPost",fieldPath=".clientID"
+// +kubebuilder:validation:XValidation:rule="!has(self.allowedNamespaces) || self.allowedNamespaces.all(entry, !has(entry.grants) || entry.grants.all(grant, grant in self.grants))",message="an entry allows a grant that is not in spec.grants: add it there, or remove it here",fieldPath=".allowedNamespaces"
+// +kubebuilder:validation:XValidation:rule="!has(self.allowedNamespaces) || self.allowedNamespaces.all(entry, !has(entry.scopes) || (has(self.scopes) && entry.scopes.all(scope, scope in self.scopes)))",message="an entry allows a scope that is not in spec.scopes: add it there, or remove it here",fieldPath=".allowedNamespaces"
+type OAuthClientSpec struct {
+	// endpoints are the provider's URLs.
+	// +required
+	Endpoints Endpoints `json:"endpoints,omitzero"`
+
+	// clientID is the client identifier (RFC 6749 section 2.2). Exactly one of clientID and clientIDRef is set.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[ -~]+$')",message="clientID must be printable ASCII (RFC 6749 appendix A.1)"
+	ClientID string `json:"clientID,omitempty"`
+
+	// clientIDRef names the Secret that holds the client identifier, where it is delivered together with the client secret.
+	// +optional
+	ClientIDRef SecretKeyReference `json:"clientIDRef,omitzero"`
+
+	// authentication is how the client proves who it is to the token endpoint.
+	// +required
+	Authentication Authentication `json:"authentication,omitzero"`
+
+	// grants lists the grants that this registration may be used for.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Grants []GrantType `json:"grants,omitempty"`
+
+	// scopes is the ceiling: what accounts of this client may ask for. Absent: no scope is sent, and none may be asked for.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100
+	Scopes []Scope `json:"scopes,omitempty"`
+
+	// tokenRequest is how a token request is written.
+	// +optional
+	TokenRequest TokenRequest `json:"tokenRequest,omitzero"`
+
+	// accessTokens says what is known of this provider's access tokens.
+	// +optional
+	AccessTokens AccessTokens `json:"accessTokens,omitzero"`
+
+	// refreshBeforeSeconds is how many seconds before its expiry a token is refreshed, for accounts that do not say so
+	// themselves. Default: a third of the token's lifetime.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2592000
+	RefreshBeforeSeconds int32 `json:"refreshBeforeSeconds,omitempty"`
+
+	// tls says whom to trust at the provider's end.
+	// +optional
+	TLS TLS `json:"tls,omitzero"`
+
+	// allowedNamespaces lists the other namespaces whose accounts may use this client. Default: none but its own.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	AllowedNamespaces []AllowedNamespaces `json:"allowedNamespaces,omitempty"`
+}
+
+// Endpoint is a literal URL of the provider: https; http only for a loopback address, and only where the operator's flag
+// allows it. Its query, if it has one, is sent as it is, so it must not set what the operator sends itself.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=2048
+// +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^[!-~]+$') && self.matches('^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*@)?([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[]])(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?([/?#]|$)')",message="write an absolute URL in ASCII, without spaces, such as https://provider.example/oauth/token or https://provider.example:8443/oauth/token"
+// +kubebuilder:validation:XValidation:rule="!self.contains('://') || self.startsWith('https://') || self.matches('^http://([^/?#]*@)?(localhost|127([.][0-9]{1,3}){3}|[[]::1[]])(:[0-9]+)?([/?#]|$)')",message="the URL must begin with https:// (http:// is for a provider on localhost, in tests)"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/?#]*://[^/?#]*@')",message="the URL must not contain a user name or password: put the client secret into a Secret and name it in authentication.clientSecretRef"
+// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="the URL must not have a fragment: remove '#' and what follows it"
+// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)[?&;](client_id|client_secret|client_assertion|client_assertion_type|grant_type|scope|code|code_verifier|redirect_uri|refresh_token|username|password|assertion|device_code|subject_token|subject_token_type|actor_token|actor_token_type|requested_token_type)([=&;#]|$)')",message="the URL's query must not set a parameter of the token request, such as client_secret or scope: remove it, the operator sends these itself"
+// +kubebuilder:validation:XValidation:rule="!self.matches('[?&;][^=&;#]*%(3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9Aa])')",message="letters, digits and '_' in the name of a query parameter must not be percent-encoded: write them as they are"
+type Endpoint string
+
+// Endpoints are the provider's URLs.
+type Endpoints struct {
+	// token is the token endpoint (RFC 6749 section 3.2).
+	// +required
+	Token Endpoint `json:"token,omitempty"`
+}
+
+// AuthenticationMethod is how a client proves who it is.
+//
+// +kubebuilder:validation:Enum=ClientSecretPost;ClientSecretBasic
+type AuthenticationMethod string
+
+const (
+	// ClientSecretPost sends client id and secret in the request's body (RFC 6749 section 2.3.1).
+	ClientSecretPost AuthenticationMethod = "ClientSecretPost"
+	// ClientSecretBasic sends client id and secret in the Authorization header (RFC 6749 section 2.3.1).
+	ClientSecretBasic AuthenticationMethod = "ClientSecretBasic"
+)
+
+// BasicEncoding is how client id and secret are written before they are joined for the Authorization header.
+//
+// +kubebuilder:validation:Enum=RFC6749;Raw
+type BasicEncoding string
+
+const (
+	// BasicEncodingRFC6749 form-encodes both first, as RFC 6749 section 2.3.1 says.
+	BasicEncodingRFC6749 BasicEncoding = "RFC6749"
+	// BasicEncodingRaw takes both as they are, as many servers expect.
+	BasicEncodingRaw BasicEncoding = "Raw"
+)
+
+// Authentication is how a client proves who it is to the token endpoint. It is a union, discriminated by method.
+//
+// +kubebuilder:validation:XValidation:rule="!(self.method in ['ClientSecretPost','ClientSecretBasic']) || has(self.clientSecretRef)",message="with this method, write the name of the Secret and the key that hold the client secret",reason=FieldValueRequired,fieldPath=".clientSecretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.basicEncoding) || self.method == 'ClientSecretBasic'",message="remove it, or write method: ClientSecretBasic",reason=FieldValueForbidden,fieldPath=".basicEncoding"
+type Authentication struct {
+	// method is the way; it decides which of the other fields are set.
+	// +required
+	// +unionDiscriminator
+	Method AuthenticationMethod `json:"method,omitempty"`
+
+	// clientSecretRef names the client secret, for ClientSecretPost and ClientSecretBasic.
+	// +optional
+	ClientSecretRef SecretKeyReference `json:"clientSecretRef,omitzero"`
+
+	// basicEncoding says how id and secret are written for ClientSecretBasic. Default: RFC6749.
+	// +optional
+	BasicEncoding BasicEncoding `json:"basicEncoding,omitempty"`
+}
+
+// BodyFormat is the format of a token request's body.
+//
+// +kubebuilder:validation:Enum=Form;JSON
+type BodyFormat string
+
+const (
+	// BodyFormatForm is application/x-www-form-urlencoded, the standard's.
+	BodyFormatForm BodyFormat = "Form"
+	// BodyFormatJSON is application/json, an object of strings.
+	BodyFormatJSON BodyFormat = "JSON"
+)
+
+// SendScope says in which token requests the scope parameter is sent.
+//
+// +kubebuilder:validation:Enum=Standard;Always;Never
+type SendScope string
+
+const (
+	// SendScopeStandard sends it where the standard has it and it is needed: with client credentials.
+	SendScopeStandard SendScope = "Standard"
+	// SendScopeAlways sends it in every token request.
+	SendScopeAlways SendScope = "Always"
+	// SendScopeNever sends it in none.
+	SendScopeNever SendScope = "Never"
+)
+
+// TokenRequest is how a token request is written.
+//
+// +kubebuilder:validation:MinProperties=1
+type TokenRequest struct {
+	// bodyFormat is the format of the body. Default: Form.
+	// +optional
+	BodyFormat BodyFormat `json:"bodyFormat,omitempty"`
+
+	// sendScope says in which requests scope is sent. Default: Standard.
+	// +optional
+	SendScope SendScope `json:"sendScope,omitempty"`
+
+	// timeoutSeconds is how many seconds one token request may take, from the first packet to the last. Default: 30.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=30
+	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
+}
+
+// AccessTokens says what is known of a provider's access tokens.
+//
+// +kubebuilder:validation:MinProperties=1
+type AccessTokens struct {
+	// defaultLifetimeSeconds is how many seconds a token is good for when the answer does not say. Default: no expiry is assumed.
+	// +optional
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=315360000
+	DefaultLifetimeSeconds int32 `json:"defaultLifetimeSeconds,omitempty"`
+}
+
+// TLS says whom to trust at the provider's end.
+//
+// +kubebuilder:validation:MinProperties=1
+type TLS struct {
+	// caRef names PEM certificates that are trusted instead of the system's.
+	// +optional
+	CARef SecretKeyReference `json:"caRef,omitzero"`
+}
+
+// NamespacesFrom says which namespaces an entry speaks of.
+//
+// +kubebuilder:validation:Enum=All;Selector
+type NamespacesFrom string
+
+const (
+	// NamespacesFromAll means every namespace.
+	NamespacesFromAll NamespacesFrom = "All"
+	// NamespacesFromSelector means the namespaces whose labels match the selector.
+	NamespacesFromSelector NamespacesFrom = "Selector"
+)
+
+// AllowedNamespaces lets accounts of other namespaces use a client. It is a union, discriminated by from.
+//
+// +kubebuilder:validation:XValidation:rule="self.from != 'Selector' || has(self.selector)",message="with from: Selector, write which labels select a namespace, such as matchLabels: {team: shop}",reason=FieldValueRequired,fieldPath=".selector"
+// +kubebuilder:validation:XValidation:rule="self.from == 'Selector' || !has(self.selector)",message="remove it, or write from: Selector",reason=FieldValueForbidden,fieldPath=".selector"
+// +kubebuilder:validation:XValidation:rule="!has(self.selector) || (has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0) || (has(self.selector.matchExpressions) && size(self.selector.matchExpressions) > 0)",message="an empty selector would select every namespace: write matchLabels or matchExpressions, or from: All if all are meant",fieldPath=".selector"
+type AllowedNamespaces struct {
+	// from says which namespaces the entry speaks of.
+	// +required
+	// +unionDiscriminator
+	From NamespacesFrom `json:"from,omitempty"`
+
+	// selector selects namespaces by their labels, for from: Selector.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+
+	// grants lists the grants that are allowed. Default: those that act for a person who consented; ClientCredentials,
+	// which hands out the client owner's own access, must be named. There is no grant of the first sort yet: an entry
+	// without grants allows nothing.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Grants []GrantType `json:"grants,omitempty"`
+
+	// scopes lists the scopes that are allowed, within the client's own. Accounts in other namespaces must list theirs. Default: none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100
+	Scopes []Scope `json:"scopes,omitempty"`
+}
+
+// OAuthClientStatus is what the operator found.
+//
+// +kubebuilder:validation:MinProperties=1
+type OAuthClientStatus struct {
+	// conditions are Ready, Accepted and ResolvedRefs, and Reconciling or Stalled while one is True.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that the conditions speak of; -1 before the operator has looked.
+	// +optional
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+}

@@ -1,0 +1,135 @@
+// Command oauth-operator runs the controllers. It parses flags, wires the manager, and sees to it that nothing that is
+// in flight is lost when the process ends; everything else lives in internal/.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/controller"
+)
+
+const (
+	// stopGrace is how long the manager waits for laps that are under way, and drainGrace how long main then waits for
+	// exchanges that are still open. Together they stay below the Deployment's terminationGracePeriodSeconds (120).
+	stopGrace  = 50 * time.Second
+	drainGrace = 60 * time.Second
+	// startDeadline bounds what is read before the manager starts.
+	startDeadline = 30 * time.Second
+)
+
+func main() {
+	options, err := parseOptions(os.Args[1:], os.Getenv, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "oauth-operator:", err)
+		os.Exit(2)
+	}
+	setLogger(options.verbosity)
+	if err := run(ctrl.SetupSignalHandler(), options); err != nil {
+		slog.Error("the operator ends", "error", err)
+		os.Exit(1)
+	}
+}
+
+// run works until the context ends or the lease is lost, and returns once nothing is in flight any more.
+func run(ctx context.Context, options options) error {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	config.QPS, config.Burst = options.qps, options.burst
+	config.UserAgent = "oauth-operator"
+	manager, err := newManager(config, options)
+	if err != nil {
+		return err
+	}
+	inFlight := &controller.InFlight{}
+	if err := setup(ctx, manager, config, options, inFlight); err != nil {
+		return err
+	}
+	// Whatever ends the manager, exchanges that are open end by themselves: each keeps what it obtained.
+	context.AfterFunc(ctx, inFlight.Close)
+	stopped := manager.Start(ctx)
+	return errors.Join(stopped, drain(inFlight))
+}
+
+func drain(inFlight *controller.InFlight) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainGrace)
+	defer cancel()
+	if left := inFlight.Drain(ctx); left > 0 {
+		return fmt.Errorf("%d token requests were still open after %s", left, drainGrace)
+	}
+	return nil
+}
+
+func newManager(config *rest.Config, options options) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("register the types: %w", err)
+	}
+	manager, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                 scheme,
+		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Metrics:                metricsserver.Options{BindAddress: options.metricsAddress},
+		HealthProbeBindAddress: options.probeAddress,
+
+		LeaderElection:          options.leaderElect,
+		LeaderElectionID:        "oauth-operator",
+		LeaderElectionNamespace: options.namespace,
+		// The lease is given up last: until then nothing new begins anywhere, and what is under way here is finished.
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       ptr.To(stopGrace),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	return manager, errors.Join(manager.AddHealthzCheck("ping", healthz.Ping), manager.AddReadyzCheck("ping", healthz.Ping))
+}
+
+func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, options options, inFlight *controller.InFlight) error {
+	starting, cancel := context.WithTimeout(ctx, startDeadline)
+	defer cancel()
+	clusterID, err := clusterID(starting, manager)
+	if err != nil {
+		return err
+	}
+	egress, err := options.egress(starting, config.Host)
+	if err != nil {
+		return err
+	}
+	measured := controller.NewMetrics(clock.RealClock{})
+	if err := metrics.Registry.Register(measured); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
+	return controller.Setup(ctx, manager, controller.Options{
+		Namespace: options.namespace, ClusterID: clusterID, Egress: egress, Workers: options.workers,
+		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight,
+	})
+}
+
+// clusterID is what tells this cluster from others: credentials are sealed for it.
+func clusterID(ctx context.Context, manager ctrl.Manager) (string, error) {
+	namespace := &corev1.Namespace{}
+	if err := manager.GetAPIReader().Get(ctx, types.NamespacedName{Name: "kube-system"}, namespace); err != nil {
+		return "", fmt.Errorf("read the namespace kube-system, whose UID stands for the cluster: %w", err)
+	}
+	return string(namespace.UID), nil
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	_ "sigs.k8s.io/controller-runtime/pkg/client/config" // registers --kubeconfig
+
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+)
+
+// options are the flags.
+type options struct {
+	namespace      string
+	leaderElect    bool
+	metricsAddress string
+	probeAddress   string
+	workers        int
+	qps            float32
+	burst          int
+	verbosity      int
+	allowCIDRs     []netip.Prefix
+	allowLoopback  bool
+}
+
+func parseOptions(args []string, getenv func(string) string, output io.Writer) (options, error) {
+	var parsed options
+	// The process's own flag set has --kubeconfig already, which the client library registers there.
+	flags := flag.CommandLine
+	flags.Init("oauth-operator", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.StringVar(&parsed.namespace, "namespace", getenv("POD_NAMESPACE"), "the operator's own namespace, where keyring and lease live; default: the environment variable POD_NAMESPACE")
+	flags.BoolVar(&parsed.leaderElect, "leader-elect", true, "let one of several replicas work at a time")
+	flags.StringVar(&parsed.metricsAddress, "metrics-bind-address", ":8080", "the address of /metrics; 0 turns it off")
+	flags.StringVar(&parsed.probeAddress, "health-probe-bind-address", ":8081", "the address of /healthz and /readyz")
+	flags.IntVar(&parsed.workers, "max-concurrent-reconciles", 32, "how many accounts are worked on at once (1 to 256)")
+	qps := flags.Float64("kube-api-qps", 200, "requests to the API server in a second, on average")
+	flags.IntVar(&parsed.burst, "kube-api-burst", 400, "requests to the API server at once")
+	flags.IntVar(&parsed.verbosity, "v", 0, "verbosity of the log; more than 5 counts as 5, since the client library then prints the bodies of Secrets")
+	cidrs := flags.String("allow-cidrs", "", "private networks that token endpoints may lie in, as CIDRs separated by commas")
+	flags.BoolVar(&parsed.allowLoopback, "insecure-allow-loopback", false, "allow token endpoints on this machine, and http:// there; for tests and demos only")
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	parsed.qps = float32(*qps)
+	var err error
+	if parsed.allowCIDRs, err = parseCIDRs(*cidrs); err != nil {
+		return options{}, err
+	}
+	return parsed, parsed.check(flags.Args())
+}
+
+func (o options) check(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q: all settings are flags", rest[0])
+	case o.namespace == "":
+		return errors.New("set --namespace, or the environment variable POD_NAMESPACE, to the operator's own namespace")
+	case o.workers < 1 || o.workers > 256:
+		return errors.New("--max-concurrent-reconciles must be from 1 to 256")
+	case o.qps <= 0 || o.burst <= 0:
+		return errors.New("--kube-api-qps and --kube-api-burst must be more than 0")
+	}
+	return nil
+}
+
+func parseCIDRs(list string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for text := range strings.SplitSeq(list, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--allow-cidrs: %q is not a network such as 10.20.0.0/16", text)
+		}
+		prefixes = append(prefixes, prefix.Masked())
+	}
+	return prefixes, nil
+}
+
+// egress says which addresses may be called. The API server never is one of them.
+func (o options) egress(ctx context.Context, apiServer string) (oauth.Egress, error) {
+	denied, err := addressesOf(ctx, apiServer)
+	if err != nil {
+		return oauth.Egress{}, err
+	}
+	return oauth.Egress{AllowCIDRs: o.allowCIDRs, AllowLoopback: o.allowLoopback, DenyAddrPorts: denied}, nil
+}
+
+func addressesOf(ctx context.Context, server string) ([]netip.AddrPort, error) {
+	if !strings.Contains(server, "://") {
+		server = "https://" + server
+	}
+	parsed, err := url.Parse(server)
+	if err != nil {
+		return nil, errors.New("the API server's address is not a URL")
+	}
+	port := uint64(443)
+	if parsed.Port() != "" {
+		if port, err = strconv.ParseUint(parsed.Port(), 10, 16); err != nil {
+			return nil, errors.New("the API server's address has no usable port")
+		}
+	}
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", parsed.Hostname())
+	if err != nil {
+		return nil, fmt.Errorf("look up the API server's address: %w", err)
+	}
+	denied := make([]netip.AddrPort, len(addresses))
+	for i, address := range addresses {
+		denied[i] = netip.AddrPortFrom(address.Unmap(), uint16(port))
+	}
+	return denied, nil
+}

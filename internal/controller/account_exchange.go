@@ -1,0 +1,203 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
+)
+
+const (
+	// readyDeadline bounds the reads before a token request; keepDeadline the writes after it.
+	readyDeadline = 15 * time.Second
+	keepDeadline  = 60 * time.Second
+)
+
+var (
+	errShuttingDown = errors.New("shutting down: no new token request is made")
+	errKeyringGone  = errors.New("the keyring is missing: no token request is made")
+	errSuperseded   = errors.New("a newer credential was kept meanwhile, or the account is gone: this one is dropped")
+)
+
+// exchange makes one token request and keeps what it brought, before anything else is done with it. A failure is a
+// request that brought nothing; an error means that the API server could not be asked or written to.
+func (r *AccountReconciler) exchange(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (*lifecycle.Failure, error) {
+	// From here on the work is finished whatever happens to the reconciler: a token that was obtained is kept.
+	if !r.InFlight.begin() {
+		return nil, errShuttingDown
+	}
+	defer r.InFlight.end()
+	ctx = detached(ctx)
+
+	ready, err := r.readyToSend(ctx, facts)
+	if err != nil {
+		return nil, err
+	}
+	started := r.Clock.Now()
+	r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = started })
+	answer, err := ready.transport.Exchange(ctx, ready.registration, oauth.GrantRequest{Grant: oauth.GrantClientCredentials, Scopes: plan.Scopes})
+	r.Metrics.exchanged(facts.Client, err, r.Clock.Since(started))
+	if err != nil {
+		return failureOf(ctx, err), nil
+	}
+	err = r.keep(ctx, facts, r.credentialOf(facts, plan, ready, answer))
+	if errors.Is(err, errSuperseded) {
+		log.FromContext(ctx).Info("dropped a token", "why", err.Error())
+		return nil, err
+	}
+	return nil, err
+}
+
+// ready is all that a token request needs, in hand before it is sent.
+type ready struct {
+	transport    *oauth.Client
+	registration oauth.Registration
+}
+
+// readyToSend gets everything in hand: nothing that could fail may lie between the answer and its keeping, and no
+// secret is sent unless its owner still consents.
+func (r *AccountReconciler) readyToSend(ctx context.Context, facts *lifecycle.Facts) (ready, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyDeadline)
+	defer cancel()
+	if _, present := r.Keyring.current(); !present {
+		return ready{}, errKeyringGone
+	}
+	if err := r.Schema.prove(ctx, facts.Account); err != nil {
+		return ready{}, err
+	}
+	material, err := r.Credentials.material(ctx, facts.Client)
+	if err != nil {
+		// The client's own status says what is wrong with its Secrets; here the lap ends, and the change that led here
+		// starts another.
+		return ready{}, fmt.Errorf("read the client's Secrets: %w", err)
+	}
+	transport, err := r.Transports.of(facts.Client, material.rootCAs)
+	if err != nil {
+		return ready{}, fmt.Errorf("prepare the connection: %w", err)
+	}
+	return ready{transport: transport, registration: registrationOf(facts.Client, material)}, nil
+}
+
+// credentialOf makes a credential of an answer: what was granted, and what it was obtained with.
+func (r *AccountReconciler) credentialOf(facts *lifecycle.Facts, plan lifecycle.Plan, ready ready, answer oauth.Answer) seal.Credential {
+	scopes := plan.Scopes
+	if answer.Scope != nil {
+		scopes = answer.Scopes() // RFC 6749 section 5.1: absent means that all was granted
+	}
+	issued := answer.ReceivedTime.UTC().Truncate(time.Second)
+	return seal.Credential{
+		ClientID: ready.registration.ClientID, Origins: lifecycle.ClientOrigins(facts.Client),
+		Lineage: string(uuid.NewUUID()), Rotation: facts.Credential.Rotation + 1,
+		IssuedTime: issued, ExpirationTime: lifecycle.ExpirationTime(facts.Client, issued, answer.Lifetime),
+		AccessToken: answer.AccessToken, TokenType: answer.TokenType,
+		Scopes: scopes, RequestedScopes: plan.Scopes,
+	}
+}
+
+// keep writes the sealed credential into the status until it is written. The precondition is its rotation, greater than
+// the stored one, and the account's UID. The facts then speak of the kept credential.
+func (r *AccountReconciler) keep(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential) error {
+	ctx, cancel := context.WithTimeout(ctx, keepDeadline)
+	defer cancel()
+	keyring, _ := r.Keyring.current()
+	sealed, err := keyring.Seal(seal.PurposeCredential, r.subject(facts.Account), credential)
+	if err != nil {
+		return fmt.Errorf("seal the credential: %w", err)
+	}
+	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 1 << 16, Cap: 2 * time.Second}
+	for {
+		err := r.keepOnce(ctx, facts, credential, sealed)
+		switch {
+		case err == nil, errors.Is(err, errSchemaTooOld), errors.Is(err, errSuperseded):
+			return err
+		case apierrors.IsNotFound(err):
+			return errSuperseded
+		case apierrors.IsConflict(err):
+			if err := r.rebase(ctx, facts, credential); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("keep the credential: %w", err)
+		case <-time.After(backoff.Step()):
+		}
+	}
+}
+
+// keepOnce writes the status once, and checks in the object that came back that nothing was dropped from it.
+func (r *AccountReconciler) keepOnce(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential, sealed string) error {
+	kept := *facts
+	kept.Account = facts.Account.DeepCopy()
+	kept.Account.Status.SealedCredential = sealed
+	kept.Account.Status.BoundTo = v1alpha1.BoundTo{ClusterID: r.ClusterID, AccountUID: string(facts.Account.UID)}
+	kept.Credential = knownOf(credential)
+	if facts.Secret == lifecycle.SecretCurrent {
+		kept.Secret = lifecycle.SecretStale
+	}
+	kept.Account.Status = lifecycle.Status(&kept, lifecycle.Done{}, r.Clock.Now())
+	if err := r.Client.Status().Update(ctx, kept.Account); err != nil {
+		return err
+	}
+	r.tell(facts.Account, kept.Account)
+	if kept.Account.Status.SealedCredential != sealed || kept.Account.Status.BoundTo.AccountUID != string(facts.Account.UID) {
+		r.Schema.disprove()
+		return errSchemaTooOld
+	}
+	r.memory.update(kept.Account, func(m *accountMemory) { m.kept, m.keptTime = sealed, r.Clock.Now() })
+	*facts = kept
+	return nil
+}
+
+// rebase takes up the account as it is now, after a conflict, unless what it holds by now is not older than ours.
+func (r *AccountReconciler) rebase(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential) error {
+	live := &v1alpha1.ConnectedAccount{}
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), live)
+	if apierrors.IsNotFound(err) || err == nil && live.UID != facts.Account.UID {
+		return errSuperseded
+	}
+	if err != nil {
+		return nil //nolint:nilerr // the write is tried again, and meets the same conflict if nothing changed
+	}
+	keyring, _ := r.Keyring.current()
+	if stored, _ := openCredential(keyring, r.subject(live), live); stored.State == lifecycle.CredentialHeld && stored.Rotation >= credential.Rotation {
+		return errSuperseded
+	}
+	facts.Account = live
+	return nil
+}
+
+// failureOf takes over what the exchange said: its class and words are free of secrets and of the server's text.
+func failureOf(ctx context.Context, err error) *lifecycle.Failure {
+	var failed *oauth.Error
+	if !errors.As(err, &failed) {
+		return &lifecycle.Failure{Class: oauth.NotSent, Message: "the token request could not be prepared"}
+	}
+	log.FromContext(ctx).Info("token request failed", "class", failed.Class, "code", failed.Code, "status", failed.Status, "reason", failed.Reason)
+	return &lifecycle.Failure{Class: failed.Class, Message: failed.Error(), RetryAfter: failed.RetryAfter}
+}
+
+// registrationOf is the client, as a token request needs it.
+func registrationOf(owner *v1alpha1.OAuthClient, material clientMaterial) oauth.Registration {
+	spec := owner.Spec
+	return oauth.Registration{
+		TokenEndpoint: string(spec.Endpoints.Token),
+		ClientID:      material.clientID, ClientSecret: material.clientSecret,
+		Method:        oauth.AuthMethod(spec.Authentication.Method),
+		BasicEncoding: oauth.BasicEncoding(spec.Authentication.BasicEncoding),
+		BodyFormat:    oauth.BodyFormat(spec.TokenRequest.BodyFormat),
+		SendScope:     oauth.SendScope(spec.TokenRequest.SendScope),
+		Timeout:       time.Duration(spec.TokenRequest.TimeoutSeconds) * time.Second,
+	}
+}

@@ -1,0 +1,188 @@
+package controller
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
+)
+
+// gather reads everything that a decision needs. A client or a Secret that is not there is a fact; an error means that
+// the API server could not be asked.
+func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.ConnectedAccount) (*lifecycle.Facts, error) {
+	facts := &lifecycle.Facts{
+		Account:     account,
+		LastAttempt: r.memory.of(account).lastAttempt,
+	}
+	var err error
+	if facts.SchemaTooOld, err = r.Schema.tooOld(ctx, account); err != nil {
+		return nil, err
+	}
+	if facts.Client, err = r.gatherClient(ctx, account); err != nil {
+		return nil, err
+	}
+	if facts.NamespaceLabels, err = r.gatherNamespace(ctx, account); err != nil {
+		return nil, err
+	}
+	if facts.InputsHash, err = r.inputsHash(ctx, account, facts.Client); err != nil {
+		return nil, err
+	}
+	keyring, present := r.Keyring.current()
+	facts.KeyringMissing = !present
+	var held seal.Credential
+	facts.Credential, held = openCredential(keyring, r.subject(account), account)
+	facts.Secret, err = r.gatherSecret(ctx, account, facts.Credential, held)
+	return facts, err
+}
+
+func (r *AccountReconciler) gatherClient(ctx context.Context, account *v1alpha1.ConnectedAccount) (*v1alpha1.OAuthClient, error) {
+	key := types.NamespacedName{Namespace: lifecycle.ClientNamespace(account), Name: account.Spec.ClientRef.Name}
+	found := &v1alpha1.OAuthClient{}
+	if err := r.Client.Get(ctx, key, found); apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // that there is none is the fact that is asked for
+	} else if err != nil {
+		return nil, fmt.Errorf("read the client: %w", err)
+	}
+	return found, nil
+}
+
+func (r *AccountReconciler) gatherNamespace(ctx context.Context, account *v1alpha1.ConnectedAccount) (map[string]string, error) {
+	if lifecycle.ClientNamespace(account) == account.Namespace {
+		return nil, nil
+	}
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Client.Get(ctx, types.NamespacedName{Name: account.Namespace}, namespace); err != nil {
+		return nil, fmt.Errorf("read the namespace: %w", client.IgnoreNotFound(err))
+	}
+	return namespace.Labels, nil
+}
+
+// inputsHash stands for what a token request is made with. Nothing secret goes in: a Secret counts by its version.
+func (r *AccountReconciler) inputsHash(ctx context.Context, account *v1alpha1.ConnectedAccount, owner *v1alpha1.OAuthClient) (string, error) {
+	parts := []string{fmt.Sprint(account.Generation)}
+	if owner != nil {
+		parts = append(parts, string(owner.UID), fmt.Sprint(owner.Generation))
+		for _, ref := range secretReferences(owner) {
+			version, err := r.Credentials.version(ctx, owner.Namespace, ref.Name)
+			if err != nil {
+				return "", err
+			}
+			parts = append(parts, version)
+		}
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:8]), nil
+}
+
+func (r *AccountReconciler) subject(account *v1alpha1.ConnectedAccount) seal.Subject {
+	return seal.Subject{ClusterID: r.ClusterID, Namespace: account.Namespace, Name: account.Name, UID: string(account.UID)}
+}
+
+// openCredential opens what the status holds, and says what became of it.
+func openCredential(keyring *seal.Keyring, subject seal.Subject, account *v1alpha1.ConnectedAccount) (lifecycle.Credential, seal.Credential) {
+	sealed, bound := account.Status.SealedCredential, account.Status.BoundTo
+	state := func(state lifecycle.CredentialState) (lifecycle.Credential, seal.Credential) {
+		return lifecycle.Credential{State: state}, seal.Credential{}
+	}
+	if sealed == "" {
+		return state(lifecycle.CredentialNone)
+	}
+	if bound.AccountUID != subject.UID || bound.ClusterID != subject.ClusterID {
+		return state(lifecycle.CredentialElsewhere)
+	}
+	if keyring == nil {
+		return state(lifecycle.CredentialKeyMissing)
+	}
+	held, err := keyring.Open(seal.PurposeCredential, subject, sealed)
+	switch {
+	case errors.Is(err, seal.ErrUnknownKey):
+		return state(lifecycle.CredentialKeyMissing)
+	case errors.Is(err, seal.ErrNewerFormat):
+		return state(lifecycle.CredentialNewerFormat)
+	case err != nil:
+		return state(lifecycle.CredentialUnreadable)
+	}
+	return knownOf(held), held
+}
+
+// knownOf is what may be known of a credential without its secrets.
+func knownOf(held seal.Credential) lifecycle.Credential {
+	return lifecycle.Credential{
+		State: lifecycle.CredentialHeld, Rotation: held.Rotation,
+		IssuedTime: held.IssuedTime, ExpirationTime: held.ExpirationTime,
+		Scopes: held.Scopes, RequestedScopes: held.RequestedScopes,
+		ClientID: held.ClientID, Origins: held.Origins,
+	}
+}
+
+// gatherSecret compares the token Secret with the credential. Its content is read only where its metadata says that it
+// is ours, and only where it may differ from what was last seen to be right.
+func (r *AccountReconciler) gatherSecret(ctx context.Context, account *v1alpha1.ConnectedAccount, known lifecycle.Credential, held seal.Credential) (lifecycle.SecretState, error) {
+	key := types.NamespacedName{Namespace: account.Namespace, Name: lifecycle.TokenSecretName(account)}
+	metadata, err := r.secretMetadata(ctx, key)
+	switch {
+	case apierrors.IsNotFound(err):
+		return lifecycle.SecretAbsent, nil
+	case err != nil:
+		return "", fmt.Errorf("read the token Secret's metadata: %w", err)
+	case !ownedBy(metadata, account):
+		return lifecycle.SecretForeign, nil
+	case known.State != lifecycle.CredentialHeld:
+		return lifecycle.SecretStale, nil
+	}
+	wanted := r.tokenSecret(account, held)
+	if seen := r.memory.of(account).secret; seen == seenSecret(metadata.GetResourceVersion(), wanted) {
+		return lifecycle.SecretCurrent, nil
+	}
+	live := &corev1.Secret{}
+	if err := r.Live.Get(ctx, key, live); apierrors.IsNotFound(err) {
+		return lifecycle.SecretAbsent, nil
+	} else if err != nil {
+		return "", fmt.Errorf("read the token Secret: %w", err)
+	}
+	switch {
+	case !ownedBy(live, account):
+		return lifecycle.SecretForeign, nil
+	case !holds(live, wanted):
+		return lifecycle.SecretStale, nil
+	}
+	r.memory.update(account, func(m *accountMemory) { m.secret = seenSecret(live.ResourceVersion, wanted) })
+	return lifecycle.SecretCurrent, nil
+}
+
+// secretMetadata reads who owns a Secret, and nothing of what is in it.
+func (r *AccountReconciler) secretMetadata(ctx context.Context, key types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
+	metadata := newSecretMetadata()
+	err := r.TokenSecrets.Get(ctx, key, metadata)
+	if apierrors.IsNotFound(err) {
+		// The cache holds only Secrets with our label. One without it may be in the way, or ours with its label removed.
+		err = r.Live.Get(ctx, key, metadata)
+	}
+	return metadata, err
+}
+
+func newSecretMetadata() *metav1.PartialObjectMetadata {
+	metadata := &metav1.PartialObjectMetadata{}
+	metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return metadata
+}
+
+// ownedBy reports whether the account, this one and not an earlier one of its name, is the object's controller.
+func ownedBy(object metav1.Object, account *v1alpha1.ConnectedAccount) bool {
+	owner := metav1.GetControllerOf(object)
+	return owner != nil && owner.UID == account.UID && owner.Kind == "ConnectedAccount" &&
+		strings.HasPrefix(owner.APIVersion, v1alpha1.Group+"/")
+}

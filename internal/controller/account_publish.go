@@ -1,0 +1,134 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
+)
+
+const (
+	publishDeadline = 30 * time.Second
+	publishTries    = 4
+)
+
+// publish makes the Secret equal to the kept credential. A finding is why it could not be; an error, why the API server
+// could not be asked.
+func (r *AccountReconciler) publish(ctx context.Context, facts *lifecycle.Facts) (*lifecycle.Finding, error) {
+	ctx, cancel := context.WithTimeout(detached(ctx), publishDeadline)
+	defer cancel()
+	account := facts.Account
+	keyring, _ := r.Keyring.current()
+	known, held := openCredential(keyring, r.subject(account), account)
+	if known.State != lifecycle.CredentialHeld {
+		return nil, fmt.Errorf("open the kept credential: %s", known.State)
+	}
+	wanted := r.tokenSecret(account, held)
+	var err error
+	for range publishTries {
+		var written *corev1.Secret
+		written, err = r.writeSecret(ctx, account, wanted)
+		switch {
+		case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+			continue // somebody else wrote it between our read and our write
+		case err != nil:
+			return publishFailure(wanted.Name, err)
+		case written == nil:
+			facts.Secret = lifecycle.SecretForeign
+			return lifecycle.SecretForeignFinding(wanted.Name), nil
+		}
+		r.memory.update(account, func(m *accountMemory) { m.secret = seenSecret(written.ResourceVersion, wanted) })
+		facts.Secret = lifecycle.SecretCurrent
+		return nil, r.removeRenamed(ctx, account, wanted.Name)
+	}
+	return publishFailure(wanted.Name, err)
+}
+
+// publishFailure tells a refusal, which goes into the status, from an API server that cannot be asked.
+func publishFailure(name string, err error) (*lifecycle.Finding, error) {
+	status, refused := err.(apierrors.APIStatus) //nolint:errorlint // errors of a single request, not wrapped by the client
+	if !refused || status.Status().Code >= 500 || apierrors.IsTooManyRequests(err) {
+		return nil, fmt.Errorf("write the token Secret: %w", err)
+	}
+	return &lifecycle.Finding{
+		Condition: v1alpha1.ConditionPublished, Reason: v1alpha1.ReasonSecretWriteFailed,
+		// The server's message may quote what was written; its reason is one word.
+		Message: fmt.Sprintf("the API server refuses the Secret %s (%s): look for a quota, an admission policy or a missing permission in this namespace", name, status.Status().Reason),
+	}, nil
+}
+
+// writeSecret brings one Secret to the wanted content. It returns nil where the Secret is not the account's.
+func (r *AccountReconciler) writeSecret(ctx context.Context, account *v1alpha1.ConnectedAccount, wanted *corev1.Secret) (*corev1.Secret, error) {
+	metadata, err := r.secretMetadata(ctx, client.ObjectKeyFromObject(wanted))
+	if apierrors.IsNotFound(err) {
+		created := wanted.DeepCopy()
+		return created, r.Client.Create(ctx, created, client.FieldOwner(fieldOwner))
+	}
+	if err != nil || !ownedBy(metadata, account) {
+		return nil, err
+	}
+	live := &corev1.Secret{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wanted), live); err != nil {
+		if apierrors.IsNotFound(err) {
+			created := wanted.DeepCopy() // the cache had not seen its deletion
+			return created, r.Client.Create(ctx, created, client.FieldOwner(fieldOwner))
+		}
+		return nil, err
+	}
+	switch {
+	case !ownedBy(live, account):
+		return nil, nil //nolint:nilnil // not ours: nothing is written
+	case holds(live, wanted):
+		return live, nil
+	case live.Immutable != nil && *live.Immutable || live.Type != wanted.Type:
+		// Neither can be changed in place.
+		return r.replaceSecret(ctx, live, wanted)
+	}
+	updated := merged(live, wanted)
+	return updated, r.Client.Update(ctx, updated, client.FieldOwner(fieldOwner))
+}
+
+func (r *AccountReconciler) replaceSecret(ctx context.Context, live, wanted *corev1.Secret) (*corev1.Secret, error) {
+	same := client.Preconditions{UID: &live.UID, ResourceVersion: &live.ResourceVersion}
+	if err := r.Client.Delete(ctx, live, same); err != nil {
+		return nil, err
+	}
+	created := wanted.DeepCopy()
+	return created, r.Client.Create(ctx, created, client.FieldOwner(fieldOwner))
+}
+
+// removeRenamed deletes what the account had published under another name, now that the new Secret is there.
+func (r *AccountReconciler) removeRenamed(ctx context.Context, account *v1alpha1.ConnectedAccount, name string) error {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err := r.TokenSecrets.List(ctx, list, client.InNamespace(account.Namespace), client.MatchingLabels{v1alpha1.LabelAccount: string(account.UID)})
+	if err != nil {
+		return fmt.Errorf("list the account's Secrets: %w", err)
+	}
+	for i := range list.Items {
+		old := &list.Items[i]
+		if old.Name == name || !ownedBy(old, account) {
+			continue
+		}
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: old.Namespace, Name: old.Name}}
+		same := client.Preconditions{UID: &old.UID, ResourceVersion: &old.ResourceVersion}
+		if err := r.Client.Delete(ctx, secret, same); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete the Secret of the earlier name: %w", err)
+		}
+	}
+	return nil
+}
+
+// tokenSecret is the Secret that projects the credential.
+func (r *AccountReconciler) tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential) *corev1.Secret {
+	keyring, _ := r.Keyring.current()
+	return tokenSecret(account, held, witness(keyring, r.subject(account), held.Rotation))
+}

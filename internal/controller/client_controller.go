@@ -1,0 +1,75 @@
+package controller
+
+import (
+	"context"
+	"strings"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+)
+
+// ClientReconciler tells whether an OAuthClient can be used. It calls no provider.
+type ClientReconciler struct {
+	Client      client.Client
+	Credentials *ConsentedSecrets
+	Transports  *Transports
+	Metrics     *Metrics
+	Egress      oauth.Egress
+	Clock       clock.PassiveClock
+}
+
+// Reconcile is one lap: facts, status.
+func (r *ClientReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	owner := &v1alpha1.OAuthClient{}
+	if err := r.Client.Get(ctx, request.NamespacedName, owner); apierrors.IsNotFound(err) {
+		r.Transports.forget(request.NamespacedName)
+		r.Metrics.forgetClient(request.NamespacedName)
+		return ctrl.Result{}, nil
+	} else if err != nil {
+		return ctrl.Result{}, err
+	}
+	facts, err := r.gather(ctx, owner)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	status := lifecycle.ClientStatus(facts, r.Clock.Now())
+	if apiequality.Semantic.DeepEqual(owner.Status, status) {
+		return ctrl.Result{}, nil
+	}
+	updated := owner.DeepCopy()
+	updated.Status = status
+	if err := r.Client.Status().Update(ctx, updated); err != nil {
+		return abandonOnConflict(err)
+	}
+	return ctrl.Result{}, nil
+}
+
+func (r *ClientReconciler) gather(ctx context.Context, owner *v1alpha1.OAuthClient) (*lifecycle.ClientFacts, error) {
+	facts := &lifecycle.ClientFacts{Client: owner, Accepted: endpointFault(string(owner.Spec.Endpoints.Token), r.Egress)}
+	material, err := r.Credentials.material(ctx, owner)
+	if facts.ResolvedRefs, err = asFinding(err); err != nil {
+		return nil, err
+	}
+	if facts.ResolvedRefs == nil && facts.Accepted == nil {
+		facts.Accepted = methodFault(owner, material)
+	}
+	return facts, nil
+}
+
+// methodFault finds a client that cannot authenticate as the spec says, for a cause that lies in its Secrets.
+func methodFault(owner *v1alpha1.OAuthClient, material clientMaterial) *lifecycle.Finding {
+	if owner.Spec.Authentication.BasicEncoding == v1alpha1.BasicEncodingRaw && strings.Contains(material.clientID, ":") {
+		return &lifecycle.Finding{
+			Condition: v1alpha1.ConditionAccepted, Reason: v1alpha1.ReasonUnsupportedMethod,
+			Message: "a client id with a colon cannot be sent with basicEncoding Raw: use RFC6749, or method ClientSecretPost",
+		}
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+package controller_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/test/provider"
+)
+
+const operatorNamespace = "oauth-operator-system"
+
+// stage is what one spec plays on: a namespace, and a provider with one registration of each contract.
+type stage struct {
+	namespace string
+	provider  *provider.Server
+	// secret is the client secret of both registrations.
+	secret string
+}
+
+const (
+	businessID = "business-client"
+	billsID    = "bills-client"
+)
+
+// newStage makes a namespace and a provider. The lifetime is that of the access tokens.
+func newStage(ctx context.Context, lifetime time.Duration) *stage {
+	GinkgoHelper()
+	s := &stage{secret: fmt.Sprintf("planted-secret-%d", time.Now().UnixNano())}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "spec-"}}
+	Expect(suite.admin.Create(ctx, namespace)).To(Succeed())
+	s.namespace = namespace.Name
+	DeferCleanup(func(ctx SpecContext) {
+		Expect(client.IgnoreNotFound(suite.admin.Delete(ctx, namespace))).To(Succeed())
+	})
+	var err error
+	s.provider, err = provider.Start(provider.Options{TLS: true, Registrations: []provider.Registration{
+		{Contract: provider.SmartBusiness, ClientID: businessID, ClientSecret: s.secret, Scopes: []string{"contact", "invoices"}, AccessTokenLifetime: lifetime},
+		{Contract: provider.Smartbills, ClientID: billsID, ClientSecret: s.secret, Accounts: []string{"acct_8f2"}, AccessTokenLifetime: lifetime, AllowBasic: true},
+	}})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(s.provider.Close()).To(Succeed()) })
+	s.create(ctx, s.credentialSecret("credentials"))
+	return s
+}
+
+// credentialSecret is a Secret as its owner would make it: client secret and certificate authority, with consent.
+func (s *stage) credentialSecret(name string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name, Labels: map[string]string{v1alpha1.LabelCredential: "true"}},
+		StringData: map[string]string{"client_secret": s.secret, "ca.crt": string(s.provider.CAPEM())},
+	}
+}
+
+func (s *stage) create(ctx context.Context, objects ...client.Object) {
+	GinkgoHelper()
+	for _, object := range objects {
+		Expect(suite.admin.Create(ctx, object)).To(Succeed())
+	}
+}
+
+// business is a client of the contract with JSON bodies.
+func (s *stage) business(changes ...func(*v1alpha1.OAuthClient)) *v1alpha1.OAuthClient {
+	return changed(&v1alpha1.OAuthClient{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "business"},
+		Spec: v1alpha1.OAuthClientSpec{
+			Endpoints: v1alpha1.Endpoints{Token: v1alpha1.Endpoint(s.provider.TokenEndpoint(provider.SmartBusiness))},
+			ClientID:  businessID,
+			Authentication: v1alpha1.Authentication{
+				Method: v1alpha1.ClientSecretPost, ClientSecretRef: v1alpha1.SecretKeyReference{Name: "credentials", Key: "client_secret"},
+			},
+			Grants:       []v1alpha1.GrantType{v1alpha1.GrantClientCredentials},
+			Scopes:       []v1alpha1.Scope{"contact", "invoices"},
+			TokenRequest: v1alpha1.TokenRequest{BodyFormat: v1alpha1.BodyFormatJSON, SendScope: v1alpha1.SendScopeAlways},
+			TLS:          v1alpha1.TLS{CARef: v1alpha1.SecretKeyReference{Name: "credentials", Key: "ca.crt"}},
+		},
+	}, changes)
+}
+
+// bills is a client of the contract with form bodies.
+func (s *stage) bills(changes ...func(*v1alpha1.OAuthClient)) *v1alpha1.OAuthClient {
+	return s.business(append([]func(*v1alpha1.OAuthClient){func(owner *v1alpha1.OAuthClient) {
+		owner.Name, owner.Spec.ClientID = "bills", billsID
+		owner.Spec.Endpoints.Token = v1alpha1.Endpoint(s.provider.TokenEndpoint(provider.Smartbills))
+		owner.Spec.Scopes, owner.Spec.TokenRequest = nil, v1alpha1.TokenRequest{}
+	}}, changes...)...)
+}
+
+// account is an account of a client in the same namespace.
+func (s *stage) account(name, clientName string, changes ...func(*v1alpha1.ConnectedAccount)) *v1alpha1.ConnectedAccount {
+	return changed(&v1alpha1.ConnectedAccount{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
+		Spec: v1alpha1.ConnectedAccountSpec{
+			ClientRef: v1alpha1.ClientReference{Name: clientName},
+			Grant:     v1alpha1.Grant{Type: v1alpha1.GrantClientCredentials},
+		},
+	}, changes)
+}
+
+func changed[T any](object T, changes []func(T)) T {
+	for _, change := range changes {
+		change(object)
+	}
+	return object
+}
+
+// get reads an object as the administrator.
+func get[T client.Object](ctx context.Context, object T) T {
+	GinkgoHelper()
+	Expect(suite.admin.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+	return object
+}
+
+// change edits an object as the administrator, again where somebody else was faster.
+func change[T client.Object](ctx context.Context, object T, edit func(T)) {
+	GinkgoHelper()
+	Eventually(func() error {
+		if err := suite.admin.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		edit(object)
+		return suite.admin.Update(ctx, object)
+	}).Should(Succeed())
+}
+
+// condition reads one condition of an account as "Status Reason".
+func condition(ctx context.Context, account *v1alpha1.ConnectedAccount, kind string) func() string {
+	return func() string {
+		current := account.DeepCopy()
+		if err := suite.admin.Get(ctx, client.ObjectKeyFromObject(account), current); err != nil {
+			return err.Error()
+		}
+		if found := meta.FindStatusCondition(current.Status.Conditions, kind); found != nil {
+			return fmt.Sprintf("%s %s", found.Status, found.Reason)
+		}
+		return "absent"
+	}
+}
+
+func message(ctx context.Context, account *v1alpha1.ConnectedAccount, kind string) string {
+	GinkgoHelper()
+	found := meta.FindStatusCondition(get(ctx, account.DeepCopy()).Status.Conditions, kind)
+	Expect(found).NotTo(BeNil())
+	return found.Message
+}
+
+// becomesReady waits until the account has a usable token.
+func becomesReady(ctx context.Context, accounts ...*v1alpha1.ConnectedAccount) {
+	GinkgoHelper()
+	for _, account := range accounts {
+		Eventually(condition(ctx, account, v1alpha1.ConditionReady)).Should(Equal("True TokenValid"))
+	}
+}
+
+// tokenSecret reads the account's token Secret.
+func (s *stage) tokenSecret(ctx context.Context, name string) *corev1.Secret {
+	GinkgoHelper()
+	return get(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}})
+}
+
+// call is one request that the operator made to the API server.
+type call struct {
+	method, path, query, accept string
+	status                      int
+}
+
+func (c call) String() string { return fmt.Sprintf("%s %s?%s -> %d", c.method, c.path, c.query, c.status) }
+
+// wire stands between the operator and the API server: it notes each request, and refuses those that a spec wants refused.
+type wire struct {
+	mu     sync.Mutex
+	calls  []call
+	refuse func(*http.Request) int
+	after  func(*http.Request)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+func (w *wire) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		w.mu.Lock()
+		refuse, after := w.refuse, w.after
+		w.mu.Unlock()
+		noted := call{method: request.Method, path: request.URL.Path, query: request.URL.RawQuery, accept: request.Header.Get("Accept")}
+		if refuse != nil {
+			if noted.status = refuse(request); noted.status != 0 {
+				w.note(noted)
+				return refusal(request, noted.status), nil
+			}
+		}
+		response, err := next.RoundTrip(request)
+		if err == nil {
+			noted.status = response.StatusCode
+		}
+		w.note(noted)
+		if after != nil {
+			after(request)
+		}
+		return response, err
+	})
+}
+
+func refusal(request *http.Request, status int) *http.Response {
+	reason := metav1.StatusReasonForbidden
+	if status >= 500 {
+		reason = metav1.StatusReasonServiceUnavailable
+	}
+	body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d}`, reason, status)
+	return &http.Response{
+		StatusCode: status, Request: request, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(body)),
+	}
+}
+
+func (w *wire) note(noted call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, noted)
+}
+
+// refusing has requests refused until the spec ends; status 0 lets one pass.
+func (w *wire) refusing(decide func(*http.Request) int) {
+	w.set(decide, nil)
+	DeferCleanup(func() { w.set(nil, nil) })
+}
+
+func (w *wire) set(refuse func(*http.Request) int, after func(*http.Request)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refuse, w.after = refuse, after
+}
+
+// mark is a place in the list of requests; since are those that came after it and match.
+func (w *wire) mark() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.calls)
+}
+
+func (w *wire) since(mark int, match func(call) bool) []call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []call
+	for _, made := range w.calls[mark:] {
+		if match(made) {
+			found = append(found, made)
+		}
+	}
+	return found
+}
+
+// within matches requests about a namespace.
+func within(namespace string) func(call) bool {
+	return func(made call) bool { return strings.Contains(made.path, "/namespaces/"+namespace+"/") }
+}
+
+// writesWithin matches writes in a namespace that were carried out, apart from events.
+func writesWithin(namespace string) func(call) bool {
+	return func(made call) bool {
+		return within(namespace)(made) && made.method != http.MethodGet && made.status < 300 &&
+			!strings.Contains(made.path, "/events") && !strings.Contains(made.query, "dryRun")
+	}
+}
+
+// paths are the methods and last parts of requests, for comparison.
+func paths(calls []call) []string {
+	var short []string
+	for _, made := range calls {
+		parts := strings.Split(made.path, "/")
+		at := slices.Index(parts, "namespaces")
+		short = append(short, made.method+" "+strings.Join(parts[min(at+2, len(parts)):], "/"))
+	}
+	return short
+}
+
+// syncBuffer is a buffer that may be written and read at once.
+type syncBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+func jsonLogger(output io.Writer, verbosity int) logr.Logger {
+	return logr.FromSlogHandler(slog.NewJSONHandler(output, &slog.HandlerOptions{Level: slog.Level(-verbosity)}))
+}

@@ -1,0 +1,83 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+)
+
+var errSchemaTooOld = errors.New("the installed CustomResourceDefinition drops fields of the status")
+
+// probe stands for a sealed credential in a write that is not carried out.
+const probe = "probe"
+
+// schemaLook is how often a definition that was seen to be too old is tried again.
+const schemaLook = 30 * time.Second
+
+// SchemaProof knows whether the installed definition keeps what must be kept. A definition of an earlier version drops
+// fields that it does not know, silently: a credential written into it would be gone. Proof is a write that is not
+// carried out (dry run), once for each process; a real write that comes back without the field disproves it.
+type SchemaProof struct {
+	Client client.Client
+	Clock  clock.PassiveClock
+
+	mu     sync.Mutex
+	proven bool
+	old    bool
+	looked time.Time
+}
+
+// tooOld reports what was last seen. What was too old is tried again now and then: definitions are mended without an
+// event that would reach the operator.
+func (s *SchemaProof) tooOld(ctx context.Context, account *v1alpha1.ConnectedAccount) (bool, error) {
+	s.mu.Lock()
+	old, looked := s.old, s.looked
+	s.mu.Unlock()
+	if !old || s.Clock.Since(looked) < schemaLook {
+		return old, nil
+	}
+	err := s.prove(ctx, account)
+	if errors.Is(err, errSchemaTooOld) {
+		return true, nil
+	}
+	return err != nil, err
+}
+
+// prove makes sure that a credential can be kept, before one is asked for.
+func (s *SchemaProof) prove(ctx context.Context, account *v1alpha1.ConnectedAccount) error {
+	s.mu.Lock()
+	proven := s.proven
+	s.mu.Unlock()
+	if proven {
+		return nil
+	}
+	tried := account.DeepCopy()
+	tried.Status.SealedCredential = probe
+	tried.Status.BoundTo = v1alpha1.BoundTo{ClusterID: probe, AccountUID: probe}
+	if err := s.Client.Status().Update(ctx, tried, client.DryRunAll); err != nil {
+		return fmt.Errorf("try whether a credential can be kept: %w", err)
+	}
+	status := tried.Status
+	kept := status.SealedCredential == probe && status.BoundTo.ClusterID == probe && status.BoundTo.AccountUID == probe
+	s.found(kept)
+	if !kept {
+		return errSchemaTooOld
+	}
+	return nil
+}
+
+// disprove notes that a real write lost the credential.
+func (s *SchemaProof) disprove() { s.found(false) }
+
+func (s *SchemaProof) found(kept bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proven, s.old, s.looked = kept, !kept, s.Clock.Now()
+}

@@ -1,0 +1,265 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+)
+
+const (
+	indexClient = "spec.clientRef"
+	indexSecret = "secretReferences"
+
+	// errorDelay and errorDelayMax bound how soon a lap that met an error of the API server is tried again.
+	errorDelay    = 50 * time.Millisecond
+	errorDelayMax = 30 * time.Second
+)
+
+// Options is what the controllers need to know.
+type Options struct {
+	// Namespace is the operator's own: its keyring lives there.
+	Namespace string
+	// ClusterID is the UID of the namespace kube-system.
+	ClusterID string
+	// Egress says which addresses may be called.
+	Egress oauth.Egress
+	// Workers is how many accounts are worked on at once.
+	Workers int
+	Clock   clock.PassiveClock
+	// Metrics are registered by the caller.
+	Metrics *Metrics
+	// InFlight is drained by the caller before the process ends.
+	InFlight *InFlight
+}
+
+// Setup adds both controllers to the manager, with caches that hold no more than they need. Call it before the manager starts.
+func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
+	tokenSecrets, err := secretCache(manager, selectExists(v1alpha1.LabelAccount))
+	if err != nil {
+		return err
+	}
+	labelled, err := secretCache(manager, labels.SelectorFromSet(labels.Set{v1alpha1.LabelCredential: "true"}))
+	if err != nil {
+		return err
+	}
+	keyring := NewKeyringSource(manager.GetClient(), manager.GetAPIReader(), options.Namespace)
+	if err := keyring.Load(ctx); err != nil {
+		return err
+	}
+	if err := watchKeyring(ctx, manager, keyring); err != nil {
+		return err
+	}
+	if err := addIndexes(ctx, manager); err != nil {
+		return err
+	}
+	credentials := &ConsentedSecrets{Metadata: labelled, Live: manager.GetAPIReader()}
+	transports := &Transports{Egress: options.Egress, Clock: options.Clock}
+	clients := &ClientReconciler{
+		Client: manager.GetClient(), Credentials: credentials, Transports: transports,
+		Metrics: options.Metrics, Egress: options.Egress, Clock: options.Clock,
+	}
+	if err := clients.setup(manager, labelled); err != nil {
+		return err
+	}
+	accounts := &AccountReconciler{
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), TokenSecrets: tokenSecrets,
+		Credentials: credentials, Keyring: keyring, Transports: transports,
+		Schema:   &SchemaProof{Client: manager.GetClient(), Clock: options.Clock},
+		InFlight: options.InFlight, Metrics: options.Metrics,
+		Events: manager.GetEventRecorder("oauth-operator"), Clock: options.Clock, ClusterID: options.ClusterID,
+	}
+	return accounts.setup(manager, tokenSecrets, labelled, options.Workers)
+}
+
+func (r *ClientReconciler) setup(manager ctrl.Manager, labelled cache.Cache) error {
+	err := ctrl.NewControllerManagedBy(manager).Named("oauthclient").
+		For(&v1alpha1.OAuthClient{}).
+		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.clientsOfSecret))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: rateLimiter()}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("add the controller of clients: %w", err)
+	}
+	return nil
+}
+
+func (r *AccountReconciler) setup(manager ctrl.Manager, tokenSecrets, labelled cache.Cache, workers int) error {
+	owner := handler.TypedEnqueueRequestForOwner[*metav1.PartialObjectMetadata](manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.ConnectedAccount{}, handler.OnlyControllerOwner())
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	err := ctrl.NewControllerManagedBy(manager).Named("connectedaccount").
+		For(&v1alpha1.ConnectedAccount{}).
+		Watches(&v1alpha1.OAuthClient{}, handler.EnqueueRequestsFromMapFunc(r.accountsOfClient)).
+		Watches(namespace, handler.EnqueueRequestsFromMapFunc(r.accountsOfNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WatchesRawSource(source.Kind(tokenSecrets, newSecretMetadata(), owner)).
+		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
+		WatchesRawSource(source.Channel(r.Keyring.changed, handler.EnqueueRequestsFromMapFunc(r.allAccounts))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: rateLimiter()}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("add the controller of accounts: %w", err)
+	}
+	return nil
+}
+
+func rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](errorDelay, errorDelayMax)
+}
+
+// secretCache holds the metadata of the Secrets with a label: memory does not grow with those of others.
+func secretCache(manager ctrl.Manager, selector labels.Selector) (cache.Cache, error) {
+	made, err := cache.New(manager.GetConfig(), cache.Options{
+		HTTPClient: manager.GetHTTPClient(), Scheme: manager.GetScheme(), Mapper: manager.GetRESTMapper(),
+		DefaultLabelSelector: selector, DefaultTransform: dropMetadata,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make a cache of Secrets: %w", err)
+	}
+	return made, manager.Add(made)
+}
+
+// dropMetadata leaves out what no decision looks at.
+func dropMetadata(object any) (any, error) {
+	if metadata, is := object.(*metav1.PartialObjectMetadata); is {
+		metadata.ManagedFields, metadata.Annotations = nil, nil
+	}
+	return object, nil
+}
+
+func selectExists(label string) labels.Selector {
+	requirement, err := labels.NewRequirement(label, selection.Exists, nil)
+	if err != nil {
+		return labels.Nothing() // the label is a constant of ours: it is valid
+	}
+	return labels.NewSelector().Add(*requirement)
+}
+
+// watchKeyring follows the one Secret that holds the keyring.
+func watchKeyring(ctx context.Context, manager ctrl.Manager, keyring *KeyringSource) error {
+	one, err := cache.New(manager.GetConfig(), cache.Options{
+		HTTPClient: manager.GetHTTPClient(), Scheme: manager.GetScheme(), Mapper: manager.GetRESTMapper(),
+		DefaultNamespaces:    map[string]cache.Config{keyring.Namespace: {}},
+		DefaultFieldSelector: fields.OneTermEqualSelector("metadata.name", KeyringName),
+	})
+	if err != nil {
+		return fmt.Errorf("make a cache of the keyring: %w", err)
+	}
+	informer, err := one.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch the keyring: %w", err)
+	}
+	take := func(object any) {
+		if stored, is := object.(*corev1.Secret); is {
+			keyring.take(ctx, stored)
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: take, UpdateFunc: func(_, updated any) { take(updated) }, DeleteFunc: func(any) { keyring.gone(ctx) },
+	})
+	if err != nil {
+		return fmt.Errorf("watch the keyring: %w", err)
+	}
+	return manager.Add(one)
+}
+
+func addIndexes(ctx context.Context, manager ctrl.Manager) error {
+	indexer := manager.GetFieldIndexer()
+	err := indexer.IndexField(ctx, &v1alpha1.ConnectedAccount{}, indexClient, func(object client.Object) []string {
+		account, is := object.(*v1alpha1.ConnectedAccount)
+		if !is {
+			return nil
+		}
+		return []string{lifecycle.ClientNamespace(account) + "/" + account.Spec.ClientRef.Name}
+	})
+	if err != nil {
+		return fmt.Errorf("index accounts by client: %w", err)
+	}
+	err = indexer.IndexField(ctx, &v1alpha1.OAuthClient{}, indexSecret, func(object client.Object) []string {
+		owner, is := object.(*v1alpha1.OAuthClient)
+		if !is {
+			return nil
+		}
+		var names []string
+		for _, ref := range secretReferences(owner) {
+			names = append(names, ref.Name)
+		}
+		return names
+	})
+	if err != nil {
+		return fmt.Errorf("index clients by Secret: %w", err)
+	}
+	return nil
+}
+
+// clientsOfSecret are the clients that name a Secret.
+func (r *ClientReconciler) clientsOfSecret(ctx context.Context, metadata *metav1.PartialObjectMetadata) []reconcile.Request {
+	return clientsNaming(ctx, r.Client, metadata)
+}
+
+func clientsNaming(ctx context.Context, reader client.Reader, metadata *metav1.PartialObjectMetadata) []reconcile.Request {
+	list := &v1alpha1.OAuthClientList{}
+	if err := reader.List(ctx, list, client.InNamespace(metadata.Namespace), client.MatchingFields{indexSecret: metadata.Name}); err != nil {
+		return nil // the cache always answers
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return requests
+}
+
+func (r *AccountReconciler) accountsOfClient(ctx context.Context, object client.Object) []reconcile.Request {
+	return r.accounts(ctx, client.MatchingFields{indexClient: object.GetNamespace() + "/" + object.GetName()})
+}
+
+func (r *AccountReconciler) accountsOfNamespace(ctx context.Context, object client.Object) []reconcile.Request {
+	return r.accounts(ctx, client.InNamespace(object.GetName()))
+}
+
+func (r *AccountReconciler) allAccounts(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.accounts(ctx)
+}
+
+// accountsOfSecret are the accounts of the clients that name a Secret: what they wait for may have been mended.
+func (r *AccountReconciler) accountsOfSecret(ctx context.Context, metadata *metav1.PartialObjectMetadata) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, owner := range clientsNaming(ctx, r.Client, metadata) {
+		requests = append(requests, r.accounts(ctx, client.MatchingFields{indexClient: owner.Namespace + "/" + owner.Name})...)
+	}
+	return requests
+}
+
+func (r *AccountReconciler) accounts(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+	list := &v1alpha1.ConnectedAccountList{}
+	if err := r.Client.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		return nil // the cache always answers
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = types.NamespacedName{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
+	}
+	return requests
+}

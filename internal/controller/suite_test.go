@@ -1,0 +1,102 @@
+package controller_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/controller"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/test/cluster"
+)
+
+// The suite runs the controllers in this process, against a real API server, as the operator's ServiceAccount under the
+// rendered RBAC and policies. Each spec has a namespace and a provider of its own.
+var (
+	suite struct {
+		cluster *cluster.Cluster
+		// admin is what a cluster's administrator may do, from the API server and not from a cache.
+		admin client.Client
+		// wire sees every request that the operator makes to the API server.
+		wire    *wire
+		logs    *syncBuffer
+		metrics *controller.Metrics
+	}
+)
+
+func TestController(t *testing.T) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
+	}
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(30 * time.Second)
+	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
+	SetDefaultConsistentlyDuration(1500 * time.Millisecond)
+	RunSpecs(t, "controllers")
+}
+
+var _ = BeforeSuite(func(ctx SpecContext) {
+	var err error
+	suite.cluster, err = cluster.Start(ctx, cluster.Options{
+		ControllerManager: true, Log: GinkgoWriter,
+		Manifests: []string{filepath.Join("..", "..", "config", "demo")},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(suite.cluster.Stop()).To(Succeed()) })
+
+	scheme := runtime.NewScheme()
+	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
+	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	suite.admin, err = client.New(suite.cluster.Admin, client.Options{Scheme: scheme})
+	Expect(err).NotTo(HaveOccurred())
+
+	startOperator(ctx, scheme)
+}, NodeTimeout(3*time.Minute))
+
+func startOperator(ctx context.Context, scheme *runtime.Scheme) {
+	GinkgoHelper()
+	suite.logs = &syncBuffer{}
+	ctrl.SetLogger(jsonLogger(suite.logs, 5))
+
+	asOperator, err := suite.cluster.ServiceAccountConfig(ctx, operatorNamespace, "oauth-operator")
+	Expect(err).NotTo(HaveOccurred())
+	asOperator.QPS, asOperator.Burst = 500, 1000
+	suite.wire = &wire{}
+	asOperator.Wrap(suite.wire.wrap)
+	manager, err := ctrl.NewManager(asOperator, ctrl.Options{
+		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+		Controller: config.Controller{SkipNameValidation: new(true)},
+	})
+	Expect(err).NotTo(HaveOccurred())
+
+	kubeSystem := &corev1.Namespace{}
+	Expect(suite.admin.Get(ctx, types.NamespacedName{Name: "kube-system"}, kubeSystem)).To(Succeed())
+	suite.metrics = controller.NewMetrics(clock.RealClock{})
+	running, stop := context.WithCancel(context.Background())
+	Expect(controller.Setup(running, manager, controller.Options{
+		Namespace: operatorNamespace, ClusterID: string(kubeSystem.UID),
+		Egress: oauth.Egress{AllowLoopback: true}, Workers: 8,
+		Clock: clock.RealClock{}, Metrics: suite.metrics, InFlight: &controller.InFlight{},
+	})).To(Succeed())
+	stopped := make(chan error, 1)
+	go func() { stopped <- manager.Start(running) }()
+	DeferCleanup(func() {
+		stop()
+		Eventually(stopped).Should(Receive(Succeed()))
+	})
+}

@@ -1,0 +1,120 @@
+// Package lifecycle decides. Facts and a time go in; a plan and a status come out.
+//
+// It is pure: it must never do I/O, look at a clock, draw a random number or remember anything. What an account's life
+// looks like can therefore be read here, and tested, without a cluster or a provider.
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+)
+
+// Facts is everything that a decision about one account is made from. Whatever could not be read is a fact as well.
+type Facts struct {
+	// Account is the account as it was read. It is not changed.
+	Account *v1alpha1.ConnectedAccount
+	// Client is the client that the account names; nil: there is none.
+	Client *v1alpha1.OAuthClient
+	// NamespaceLabels are the labels of the account's namespace; needed only where the client is in another one.
+	NamespaceLabels map[string]string
+	// Credential is what the account's status holds.
+	Credential Credential
+	// Secret is the token Secret, compared with the credential.
+	Secret SecretState
+	// KeyringMissing: the keyring Secret is not there, or is another one than this process began with.
+	KeyringMissing bool
+	// SchemaTooOld: the installed CustomResourceDefinition was seen to drop a field of the status.
+	SchemaTooOld bool
+	// InputsHash stands for all that an attempt is made with; see v1alpha1.Failures.
+	InputsHash string
+	// LastAttempt is when this process last sent a token request for the account; zero: never.
+	LastAttempt time.Time
+}
+
+// CredentialState says what became of opening the sealed credential.
+type CredentialState string
+
+const (
+	// CredentialNone: nothing is sealed.
+	CredentialNone CredentialState = "None"
+	// CredentialHeld: it was opened.
+	CredentialHeld CredentialState = "Held"
+	// CredentialElsewhere: it was sealed for another account or another cluster.
+	CredentialElsewhere CredentialState = "Elsewhere"
+	// CredentialUnreadable: its key is there, but it does not open.
+	CredentialUnreadable CredentialState = "Unreadable"
+	// CredentialNewerFormat: a later version of the operator sealed it.
+	CredentialNewerFormat CredentialState = "NewerFormat"
+	// CredentialKeyMissing: the key that sealed it is not in the keyring.
+	CredentialKeyMissing CredentialState = "KeyMissing"
+)
+
+// Credential is what may be known of a sealed credential without knowing its secrets.
+type Credential struct {
+	State CredentialState
+	// Rotation grows by one with each credential that is kept.
+	Rotation int64
+	// IssuedTime is when the answer came.
+	IssuedTime time.Time
+	// ExpirationTime is zero where no expiry is known.
+	ExpirationTime time.Time
+	// Scopes were granted, RequestedScopes asked for.
+	Scopes, RequestedScopes []string
+	// ClientID and Origins are what the token was obtained with; Origins are scheme://host:port.
+	ClientID string
+	Origins  []string
+}
+
+// expired reports whether the credential's access token cannot be relied on any more. One that was issued in the future
+// is as old as nobody knows, and must not look good until that future has come.
+func (c Credential) expired(now time.Time) bool {
+	return !c.ExpirationTime.IsZero() && (!now.Before(c.ExpirationTime) || c.fromFuture(now))
+}
+
+// fromFuture: the clock went back since the credential was issued, by more than clocks differ.
+func (c Credential) fromFuture(now time.Time) bool {
+	return c.IssuedTime.After(now.Add(clockTolerance))
+}
+
+// SecretState says how the token Secret compares with the kept credential.
+type SecretState string
+
+const (
+	// SecretAbsent: there is no Secret of the name.
+	SecretAbsent SecretState = "Absent"
+	// SecretCurrent: it is ours and holds exactly what it should.
+	SecretCurrent SecretState = "Current"
+	// SecretStale: it is ours and holds something else.
+	SecretStale SecretState = "Stale"
+	// SecretForeign: it is not this account's.
+	SecretForeign SecretState = "Foreign"
+)
+
+// Done is what came of a plan.
+type Done struct {
+	// Failure is why a token request failed or was not sent; nil: it worked, or was not tried.
+	Failure *Failure
+	// Published: the Secret was seen to be, or was made, equal to the credential.
+	Published bool
+	// PublishFinding is why it was not.
+	PublishFinding *Finding
+}
+
+// Failure is a token request that brought nothing.
+type Failure struct {
+	// Class decides when the next one is made.
+	Class oauth.Class
+	// Message is in our words, without secrets, times or counts.
+	Message string
+	// RetryAfter is how long the server asked to wait, for Throttled.
+	RetryAfter time.Duration
+}
+
+// Finding is a fault that was found: the condition that it makes False, and what to do.
+type Finding struct {
+	Condition string
+	Reason    string
+	Message   string
+}

@@ -1,0 +1,160 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+)
+
+// findings are all faults that are there, in the order in which they are told.
+func findings(f *Facts) []Finding {
+	var all []Finding
+	for _, find := range []func(*Facts) *Finding{
+		clientAvailable, clientReady,
+		schemaTooOld, keyringMissing, credentialFault, scopesAllowed, scopeExceeded, scopeReduced,
+		suspended, secretOwned,
+	} {
+		if finding := find(f); finding != nil {
+			all = append(all, *finding)
+		}
+	}
+	return all
+}
+
+// callsDespite: none of the findings keeps the provider from being called.
+func callsDespite(all []Finding) bool {
+	return !slices.ContainsFunc(all, func(finding Finding) bool {
+		return finding.Reason != v1alpha1.ReasonScopeReduced && finding.Reason != v1alpha1.ReasonScopeExceeded
+	})
+}
+
+// clientReady finds a client that cannot be used. A client whose spec has changed since it was last looked at is not
+// ready either, but nothing is said of it: the word comes in a moment, and a thousand accounts need not be written twice.
+func clientReady(f *Facts) *Finding {
+	if f.Client == nil || clientAvailable(f) != nil {
+		return nil
+	}
+	ready := meta.FindStatusCondition(f.Client.Status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case clientPending(f.Client):
+		return &Finding{v1alpha1.ConditionClientReady, v1alpha1.ReasonClientNotReady, "the OAuthClient has not been checked yet"}
+	case ready.Status == metav1.ConditionTrue:
+		return nil
+	case fromOtherNamespace(f.Account):
+		// What is wrong with it is its owner's to know: the message names Secrets.
+		return &Finding{v1alpha1.ConditionClientReady, v1alpha1.ReasonClientNotReady, "the OAuthClient is not ready: its owner sees why in its conditions"}
+	default:
+		return &Finding{v1alpha1.ConditionClientReady, v1alpha1.ReasonClientNotReady, fmt.Sprintf("the OAuthClient is not ready: %s: %s", ready.Reason, ready.Message)}
+	}
+}
+
+// clientPending: the client's status does not speak of its present spec.
+func clientPending(client *v1alpha1.OAuthClient) bool {
+	ready := meta.FindStatusCondition(client.Status.Conditions, v1alpha1.ConditionReady)
+	return ready == nil || ready.ObservedGeneration != client.Generation
+}
+
+func schemaTooOld(f *Facts) *Finding {
+	if !f.SchemaTooOld {
+		return nil
+	}
+	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonSchemaTooOld,
+		"the installed CustomResourceDefinition drops fields that this version of the operator must keep: install the definitions of this version (config/crd)"}
+}
+
+func keyringMissing(f *Facts) *Finding {
+	if !f.KeyringMissing && f.Credential.State != CredentialKeyMissing {
+		return nil
+	}
+	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonKeyringMissing,
+		"the keyring Secret, or the key in it that sealed this account's credential, is missing: restore the Secret from a backup; it is never made anew while a credential depends on it"}
+}
+
+func credentialFault(f *Facts) *Finding {
+	switch f.Credential.State {
+	case CredentialElsewhere:
+		return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialFromElsewhere,
+			"the sealed credential was made for another account or cluster (status.boundTo) and is not used: delete this account and create it again; with this grant nothing is lost"}
+	case CredentialUnreadable:
+		return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialUnreadable,
+			"the sealed credential was changed, or was made for another object, and does not open: delete this account and create it again; with this grant nothing is lost"}
+	case CredentialNewerFormat:
+		return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialUnreadable,
+			"the credential was sealed by a later version of the operator: run that version or a later one"}
+	case CredentialNone, CredentialHeld, CredentialKeyMissing:
+		return nil
+	}
+	return nil
+}
+
+// scopeExceeded finds a token that can do more than an account of another namespace is allowed: it is not handed out.
+// Where there is no client to ask any more, what was asked for is what was allowed.
+func scopeExceeded(f *Facts) *Finding {
+	if f.Credential.State != CredentialHeld || !fromOtherNamespace(f.Account) {
+		return nil
+	}
+	allowed := f.Credential.RequestedScopes
+	if f.Client != nil {
+		allowed = ceiling(f)
+	}
+	if beyond := without(f.Credential.Scopes, allowed); len(beyond) == 0 {
+		return nil
+	}
+	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonScopeExceeded,
+		"the server granted more scopes than the OAuthClient allows this namespace, so the token is not published: have the client's owner allow them, or register a client with fewer"}
+}
+
+func scopeReduced(f *Facts) *Finding {
+	if f.Credential.State != CredentialHeld {
+		return nil
+	}
+	missing := without(f.Credential.RequestedScopes, f.Credential.Scopes)
+	if len(missing) == 0 {
+		return nil
+	}
+	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonScopeReduced, fmt.Sprintf(
+		"the server did not grant the scopes %s; the token is used as it is: have them added to the registration, or remove them from spec.scopes", strings.Join(missing, ", "))}
+}
+
+func secretOwned(f *Facts) *Finding {
+	if f.Secret != SecretForeign {
+		return nil
+	}
+	return SecretForeignFinding(TokenSecretName(f.Account))
+}
+
+// SecretForeignFinding is the fault of a Secret that is not the account's.
+func SecretForeignFinding(name string) *Finding {
+	return &Finding{v1alpha1.ConditionPublished, v1alpha1.ReasonSecretOwnedByOther, fmt.Sprintf(
+		"a Secret %s exists that is not this account's, and is left alone: set spec.secret.name to another name, or remove that Secret", name)}
+}
+
+// TokenSecretName is the name of the account's token Secret.
+func TokenSecretName(account *v1alpha1.ConnectedAccount) string {
+	if account.Spec.Secret.Name != "" {
+		return account.Spec.Secret.Name
+	}
+	return account.Name
+}
+
+func suspended(f *Facts) *Finding {
+	if !f.Account.Spec.Suspend {
+		return nil
+	}
+	return &Finding{v1alpha1.ConditionRefreshed, v1alpha1.ReasonSuspended, "spec.suspend holds back token requests: set it to false to go on"}
+}
+
+// ClientOrigins are the origins (scheme://host:port) of all endpoints of the client that may receive a secret, sorted.
+func ClientOrigins(client *v1alpha1.OAuthClient) []string {
+	origin, err := oauth.Origin(string(client.Spec.Endpoints.Token))
+	if err != nil {
+		return nil
+	}
+	return []string{origin}
+}

@@ -1,0 +1,294 @@
+package lifecycle
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+)
+
+// maxMessage is the longest message of a condition, in bytes. The API server takes 32768 characters.
+const maxMessage = 4096
+
+// Status is the account's status after a lap. It starts from the status that was read, so that nothing in it, the
+// sealed credential above all, is lost by not being mentioned here; and it is equal to it where nothing has changed.
+func Status(f *Facts, done Done, now time.Time) v1alpha1.ConnectedAccountStatus {
+	f = seen(f)
+	status := *f.Account.Status.DeepCopy()
+	generation := f.Account.Generation
+	status.ObservedGeneration = &generation
+	setFailures(f, &status, done, now)
+	setTimes(f, &status)
+
+	conditions := conditionSetter{&status.Conditions, generation, now}
+	all := findings(f)
+	clientReady := conditions.clientReady(f, all)
+	authorized := conditions.judged(v1alpha1.ConditionAuthorized, all, v1alpha1.ReasonNotRequired, "client credentials need nobody's consent")
+	refreshed := conditions.refreshed(f, all, done, status.Failures)
+	published := conditions.published(f, all, done)
+	conditions.ready(f, []metav1.Condition{clientReady, authorized, refreshed, published})
+	return status
+}
+
+// setFailures counts a failure, and forgets all of them once a token came: a credential that the status does not speak of
+// yet. Its time says nothing, since clocks differ and go back.
+func setFailures(f *Facts, status *v1alpha1.ConnectedAccountStatus, done Done, now time.Time) {
+	failures := &status.Failures
+	switch {
+	case done.Failure != nil:
+		at := metav1.NewTime(now.Truncate(time.Second))
+		count := min(max(failures.Count, 0), 1<<20) + 1
+		if failures.InputsHash != f.InputsHash {
+			count = 1
+		}
+		valid := f.Credential.State == CredentialHeld && !f.Credential.expired(now)
+		wait := Backoff(string(f.Account.UID), *done.Failure, count, at.Time, valid)
+		next := metav1.NewTime(now.Add(max(wait, MinAttemptGap)).Add(time.Second - 1).Truncate(time.Second))
+		*failures = v1alpha1.Failures{
+			Count: count, Class: string(done.Failure.Class), LastFailureTime: &at, NextAttemptTime: &next, InputsHash: f.InputsHash,
+		}
+	case f.Credential.State == CredentialHeld && f.Credential.Rotation != status.Rotations:
+		*failures = v1alpha1.Failures{}
+	}
+}
+
+// setTimes copies what people may want to know out of the credential.
+func setTimes(f *Facts, status *v1alpha1.ConnectedAccountStatus) {
+	if f.Credential.State != CredentialHeld && f.Credential.State != CredentialNone {
+		// What cannot be opened now may be opened later: what was said of it stays, but no refresh is promised.
+		status.NextRefreshTime = nil
+		return
+	}
+	status.Rotations = f.Credential.Rotation
+	status.LastRefreshTime = timePointer(f.Credential.IssuedTime)
+	status.ExpirationTime = timePointer(f.Credential.ExpirationTime)
+	status.NextRefreshTime = timePointer(dueTime(f))
+	if f.Account.Spec.Suspend {
+		status.NextRefreshTime = nil
+	}
+	status.Scopes = nil
+	for _, scope := range f.Credential.Scopes {
+		// The schema bounds both; the credential keeps what is more.
+		if len(status.Scopes) < 100 && scope != "" && len(scope) <= 256 && !slices.Contains(status.Scopes, v1alpha1.Scope(scope)) {
+			status.Scopes = append(status.Scopes, v1alpha1.Scope(scope))
+		}
+	}
+}
+
+func timePointer(at time.Time) *metav1.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: at.Truncate(time.Second)}
+}
+
+type conditionSetter struct {
+	conditions *[]metav1.Condition
+	generation int64
+	now        time.Time
+}
+
+// set sets one condition. A message that quotes others is cut, since the API server would refuse the whole status.
+func (c conditionSetter) set(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "")
+	}
+	condition := metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: c.generation, LastTransitionTime: metav1.NewTime(c.now.Truncate(time.Second)),
+	}
+	meta.SetStatusCondition(c.conditions, condition)
+	return condition
+}
+
+func (c conditionSetter) finding(finding Finding) metav1.Condition {
+	return c.set(finding.Condition, metav1.ConditionFalse, finding.Reason, finding.Message)
+}
+
+// before is the condition as it was, brought to the present generation; nil: there is none.
+func (c conditionSetter) before(kind string) *metav1.Condition {
+	return meta.FindStatusCondition(*c.conditions, kind)
+}
+
+// judged is False with the first finding that speaks of it, else True.
+func (c conditionSetter) judged(kind string, all []Finding, reason, message string) metav1.Condition {
+	if at := slices.IndexFunc(all, func(finding Finding) bool { return finding.Condition == kind }); at >= 0 {
+		return c.finding(all[at])
+	}
+	return c.set(kind, metav1.ConditionTrue, reason, message)
+}
+
+func (c conditionSetter) clientReady(f *Facts, all []Finding) metav1.Condition {
+	before := c.before(v1alpha1.ConditionClientReady)
+	usable := f.Credential.State == CredentialHeld && !f.Credential.expired(c.now)
+	if usable && f.Client != nil && clientAvailable(f) == nil && clientPending(f.Client) && before != nil {
+		return c.set(before.Type, before.Status, before.Reason, before.Message)
+	}
+	return c.judged(v1alpha1.ConditionClientReady, all, v1alpha1.ReasonClientReady, "the OAuthClient is ready and may be used")
+}
+
+// refreshed tells of the last token request. Between requests it says what it said.
+func (c conditionSetter) refreshed(f *Facts, all []Finding, done Done, failures v1alpha1.Failures) metav1.Condition {
+	const kind = v1alpha1.ConditionRefreshed
+	before := c.before(kind)
+	switch {
+	case done.Failure != nil:
+		return c.set(kind, metav1.ConditionFalse, failureReason(done.Failure.Class), done.Failure.Message)
+	case slices.ContainsFunc(all, func(finding Finding) bool { return finding.Condition == kind }):
+		return c.judged(kind, all, "", "")
+	case failures.Count > 0 && before != nil && before.Reason == failureReason(oauth.Class(failures.Class)):
+		return c.set(kind, metav1.ConditionFalse, before.Reason, before.Message)
+	case failures.Count > 0:
+		return c.set(kind, metav1.ConditionFalse, failureReason(oauth.Class(failures.Class)), "the last token request failed; it is made again")
+	case f.Credential.State == CredentialNone:
+		return c.set(kind, metav1.ConditionFalse, v1alpha1.ReasonPending, "no token has been requested yet")
+	default:
+		return c.set(kind, metav1.ConditionTrue, v1alpha1.ReasonRefreshed, refreshedMessage(f))
+	}
+}
+
+func refreshedMessage(f *Facts) string {
+	held := f.Credential
+	if held.State == CredentialHeld && held.ExpirationTime.IsZero() {
+		return "the last token request brought a token without a known expiry"
+	}
+	if held.State == CredentialHeld && leadTime(held.ExpirationTime.Sub(held.IssuedTime), refreshBefore(f)) < kubeletDelay {
+		return "the last token request brought a token; it is refreshed less than two minutes before it expires, and a mounted Secret can take that long to follow: raise refreshBeforeSeconds, or have the provider issue longer tokens"
+	}
+	return "the last token request brought a token"
+}
+
+func failureReason(class oauth.Class) string {
+	switch class {
+	case oauth.NotSent:
+		return v1alpha1.ReasonServerUnreachable
+	case oauth.OutcomeUnknown:
+		return v1alpha1.ReasonOutcomeUnknown
+	case oauth.Throttled:
+		return v1alpha1.ReasonThrottled
+	case oauth.ClientRejected:
+		return v1alpha1.ReasonClientRejected
+	case oauth.InvalidResponse:
+		return v1alpha1.ReasonInvalidResponse
+	case oauth.RequestRejected, oauth.RefreshTokenRejected, oauth.AuthorizationDenied, oauth.AuthorizationRequired:
+		// With client credentials there is no refresh token and nobody to ask: the request is refused as it stands.
+		return v1alpha1.ReasonRequestRejected
+	}
+	return v1alpha1.ReasonInvalidResponse
+}
+
+func (c conditionSetter) published(f *Facts, all []Finding, done Done) metav1.Condition {
+	const kind = v1alpha1.ConditionPublished
+	before := c.before(kind)
+	switch {
+	case done.PublishFinding != nil:
+		return c.finding(*done.PublishFinding)
+	case slices.ContainsFunc(all, func(finding Finding) bool { return finding.Condition == kind }):
+		return c.judged(kind, all, "", "")
+	case done.Published || f.Secret == SecretCurrent && publishable(f):
+		return c.set(kind, metav1.ConditionTrue, v1alpha1.ReasonPublished, "the Secret "+TokenSecretName(f.Account)+" holds the token")
+	case before != nil && before.Status == metav1.ConditionTrue && holdsEarlierToken(f, c.now):
+		return c.set(kind, before.Status, before.Reason, before.Message)
+	default:
+		return c.set(kind, metav1.ConditionFalse, v1alpha1.ReasonPending, "the Secret is written once there is a token for it")
+	}
+}
+
+// holdsEarlierToken: what was published stays published while a newer token is on its way into the Secret, in this lap or
+// the next one, and while it cannot be known what the Secret should hold.
+func holdsEarlierToken(f *Facts, now time.Time) bool {
+	switch {
+	case f.Secret == SecretAbsent, f.Credential.State == CredentialNone, scopeExceeded(f) != nil:
+		return false
+	case f.Credential.State == CredentialHeld:
+		// The status still tells of the earlier one.
+		expiration := f.Account.Status.ExpirationTime
+		return expiration == nil || now.Before(expiration.Time)
+	default:
+		return true
+	}
+}
+
+// ready sums up: is there a usable token in the Secret now? While there is, the first failing reason shows all the same.
+func (c conditionSetter) ready(f *Facts, others []metav1.Condition) {
+	published := others[len(others)-1].Status == metav1.ConditionTrue
+	usable := published && !publishedToken(f).expired(c.now)
+	reason, message := firstFailing(others)
+	switch {
+	case usable && reason == "":
+		reason, message = v1alpha1.ReasonTokenValid, "the Secret holds a token that has not expired"
+	case !usable && (reason == "" || published && reason == v1alpha1.ReasonScopeReduced):
+		reason, message = v1alpha1.ReasonTokenExpired, "the token in the Secret has expired"
+	}
+	status := metav1.ConditionFalse
+	if usable {
+		status = metav1.ConditionTrue
+	}
+	c.set(v1alpha1.ConditionReady, status, reason, message)
+	c.kstatus(!usable, stalls(reason), reason, message)
+}
+
+// publishedToken is the credential, with the times of the token in the Secret. What cannot be opened now was published
+// all the same, and the status tells of it.
+func publishedToken(f *Facts) Credential {
+	token, status := f.Credential, f.Account.Status
+	if token.State == CredentialHeld || token.State == CredentialNone {
+		return token
+	}
+	if status.LastRefreshTime != nil {
+		token.IssuedTime = status.LastRefreshTime.Time
+	}
+	if status.ExpirationTime != nil {
+		token.ExpirationTime = status.ExpirationTime.Time
+	}
+	return token
+}
+
+// kstatus sets Reconciling or Stalled, each only while True, and neither while the account is ready.
+func (c conditionSetter) kstatus(unready, stalled bool, reason, message string) {
+	if unready && stalled {
+		c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
+	} else {
+		meta.RemoveStatusCondition(c.conditions, v1alpha1.ConditionStalled)
+	}
+	if unready && !stalled {
+		c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, message)
+	} else {
+		meta.RemoveStatusCondition(c.conditions, v1alpha1.ConditionReconciling)
+	}
+}
+
+// firstFailing is the first reason that says why there is no token, or may soon be none; else the first one that says
+// less: that a step has not begun, or that the token can do less than was asked for.
+func firstFailing(conditions []metav1.Condition) (reason, message string) {
+	for _, condition := range conditions {
+		if condition.Status == metav1.ConditionTrue {
+			continue
+		}
+		if condition.Reason != v1alpha1.ReasonPending && condition.Reason != v1alpha1.ReasonScopeReduced {
+			return condition.Reason, condition.Message
+		}
+		if reason == "" {
+			reason, message = condition.Reason, condition.Message
+		}
+	}
+	return reason, message
+}
+
+// stalls: nothing gets better until somebody acts. A client that is not there yet is not among them: with GitOps it may
+// be on its way.
+func stalls(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonScopeNotAllowed, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonCredentialFromElsewhere,
+		v1alpha1.ReasonCredentialUnreadable, v1alpha1.ReasonKeyringMissing, v1alpha1.ReasonSchemaTooOld,
+		v1alpha1.ReasonClientRejected, v1alpha1.ReasonRequestRejected, v1alpha1.ReasonSecretOwnedByOther:
+		return true
+	default:
+		return false
+	}
+}

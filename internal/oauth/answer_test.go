@@ -1,0 +1,221 @@
+package oauth_test
+
+import (
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/secret"
+)
+
+// start is the time at which the answers are received.
+func start() time.Time { return time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC) }
+
+const refreshing = oauth.GrantType("refresh_token")
+
+func TestErrorCodes(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]struct{ credentials, refresh oauth.Class }{
+		"invalid_client":          {oauth.ClientRejected, oauth.ClientRejected},
+		"unauthorized_client":     {oauth.ClientRejected, oauth.ClientRejected},
+		"invalid_request":         {oauth.RequestRejected, oauth.RequestRejected},
+		"invalid_scope":           {oauth.RequestRejected, oauth.RequestRejected},
+		"unsupported_grant_type":  {oauth.RequestRejected, oauth.RequestRejected},
+		"invalid_target":          {oauth.RequestRejected, oauth.RequestRejected},
+		"unsupported_token_type":  {oauth.RequestRejected, oauth.RequestRejected},
+		"invalid_grant":           {oauth.ClientRejected, oauth.RefreshTokenRejected},
+		"bad_refresh_token":       {oauth.ClientRejected, oauth.RefreshTokenRejected},
+		"access_denied":           {oauth.ClientRejected, oauth.AuthorizationDenied},
+		"consent_required":        {oauth.ClientRejected, oauth.AuthorizationRequired},
+		"login_required":          {oauth.ClientRejected, oauth.AuthorizationRequired},
+		"interaction_required":    {oauth.ClientRejected, oauth.AuthorizationRequired},
+		"expired_token":           {oauth.ClientRejected, oauth.AuthorizationRequired},
+		"slow_down":               {oauth.Throttled, oauth.Throttled},
+		"server_error":            {oauth.OutcomeUnknown, oauth.OutcomeUnknown},
+		"temporarily_unavailable": {oauth.OutcomeUnknown, oauth.OutcomeUnknown},
+	} {
+		for _, status := range []int{200, 400, 401, 403, 500, 503} {
+			for grant, class := range map[oauth.GrantType]oauth.Class{oauth.GrantClientCredentials: want.credentials, refreshing: want.refresh} {
+				_, err := oauth.Judge(status, http.Header{}, []byte(`{"error":"`+code+`","access_token":"a"}`), grant, start())
+				checkFailure(t, err, class)
+				failure := failureOf(t, err)
+				if failure.Code != code || failure.Status != status {
+					t.Errorf("%s with %d: code %q, status %d", code, status, failure.Code, failure.Status)
+				}
+			}
+		}
+	}
+}
+
+func TestUnrecognisedErrorCodes(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{`"Invalid_Client"`, `"invalid_client "`, `"x"`, `""`, `7`, `false`, `{}`, `[]`, `"invalid_client\u0000"`} {
+		_, err := oauth.Judge(400, http.Header{}, []byte(`{"error":`+code+`}`), refreshing, start())
+		checkFailure(t, err, oauth.RequestRejected)
+		if failure := failureOf(t, err); failure.Code != oauth.CodeUnrecognised {
+			t.Errorf("%s: code %q", code, failure.Code)
+		}
+	}
+}
+
+func TestStatusWithoutAnError(t *testing.T) {
+	t.Parallel()
+	later := http.Header{"Retry-After": {"120"}}
+	for name, c := range map[string]struct {
+		status int
+		header http.Header
+		class  oauth.Class
+		wait   time.Duration
+	}{
+		"401":                      {401, nil, oauth.ClientRejected, 0},
+		"400":                      {400, nil, oauth.RequestRejected, 0},
+		"403":                      {403, nil, oauth.RequestRejected, 0},
+		"404":                      {404, nil, oauth.RequestRejected, 0},
+		"405":                      {405, later, oauth.RequestRejected, 0},
+		"408":                      {408, nil, oauth.OutcomeUnknown, 0},
+		"429":                      {429, nil, oauth.Throttled, time.Minute},
+		"429 with Retry-After":     {429, later, oauth.Throttled, 2 * time.Minute},
+		"500":                      {500, later, oauth.OutcomeUnknown, 0},
+		"502":                      {502, nil, oauth.OutcomeUnknown, 0},
+		"H55 503":                  {503, nil, oauth.OutcomeUnknown, 0},
+		"503 with Retry-After":     {503, later, oauth.Throttled, 2 * time.Minute},
+		"599":                      {599, nil, oauth.OutcomeUnknown, 0},
+		"999":                      {999, nil, oauth.OutcomeUnknown, 0},
+		"304":                      {304, nil, oauth.RequestRejected, 0},
+		"101":                      {101, nil, oauth.InvalidResponse, 0},
+		"401 in another charset":   {401, http.Header{"Content-Type": {"application/json; charset=utf-16"}}, oauth.ClientRejected, 0},
+		"400 in an odd encoding":   {400, http.Header{"Content-Encoding": {"br"}}, oauth.RequestRejected, 0},
+		"503, throttled by a code": {503, later, oauth.Throttled, 2 * time.Minute},
+	} {
+		_, err := oauth.Judge(c.status, c.header, []byte("<html>"), oauth.GrantClientCredentials, start())
+		checkFailure(t, err, c.class)
+		failure := failureOf(t, err)
+		if failure.RetryAfter != c.wait || failure.Code != "" || failure.Status != c.status {
+			t.Errorf("%s: %+v", name, failure)
+		}
+	}
+}
+
+func TestH54RetryAfter(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]time.Duration{
+		"120": 2 * time.Minute, "0": time.Second, "-1": time.Second, "1000000000": time.Hour, "1.5": 1500 * time.Millisecond,
+		"99999999999999999999999999": time.Hour, "-99999999999999999999999999": time.Second, "1e400": time.Hour,
+		"": time.Minute, "soon": time.Minute, "NaN": time.Minute,
+		start().Add(10 * time.Minute).Format(http.TimeFormat): 10 * time.Minute,
+		start().Add(-time.Hour).Format(http.TimeFormat):       time.Second,
+		start().AddDate(100, 0, 0).Format(http.TimeFormat):    time.Hour,
+		start().AddDate(5000, 0, 0).Format(http.TimeFormat):   time.Hour,
+	} {
+		if got := oauth.RetryAfter(value, start()); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
+func TestWholeAnswer(t *testing.T) {
+	t.Parallel()
+	body := `{"access_token":"a","token_type":"bearer","expires_in":43200,"scope":"contact invoices","refresh_token":"r","other":{"x":[1]}}`
+	got, err := oauth.Judge(201, http.Header{"Content-Type": {"application/json"}}, []byte(body), refreshing, start())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lifetime, scope := 12*time.Hour, "contact invoices"
+	want := oauth.Answer{
+		AccessToken: secret.New("a"), TokenType: "bearer", Lifetime: &lifetime, Scope: &scope,
+		RefreshToken: secret.New("r"), ReceivedTime: start(),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"contact", "invoices"}, got.Scopes()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRefreshTokenOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]struct {
+		token    string
+		warnings []oauth.Warning
+	}{
+		`"r"`: {"r", nil}, `null`: {"", nil},
+		`7`: {"", []oauth.Warning{oauth.InvalidRefreshToken}}, `"a b"`: {"", []oauth.Warning{oauth.InvalidRefreshToken}},
+		`"a\r\nb"`: {"", []oauth.Warning{oauth.InvalidRefreshToken}}, `""`: {"", []oauth.Warning{oauth.InvalidRefreshToken}},
+	} {
+		got, err := oauth.Judge(200, http.Header{}, []byte(`{"access_token":"a","token_type":"Bearer","refresh_token":`+raw+`}`), refreshing, start())
+		if err != nil || got.RefreshToken.Reveal() != want.token {
+			t.Errorf("%s: token %q, error %v", raw, got.RefreshToken.Reveal(), err)
+		}
+		if diff := cmp.Diff(want.warnings, got.Warnings); diff != "" {
+			t.Errorf("%s: %s", raw, diff)
+		}
+	}
+}
+
+func FuzzParseAnswer(f *testing.F) {
+	for _, body := range []string{
+		goodBody, `{"error":"invalid_client"}`, `{"access_token":"a","access_token":"b"}`, `{"access_token":"\ud800","expires_in":1e999}`,
+		`{"access_token":"a","scope":["a",null],"refresh_token":"r","expires_in":"-0"}`, `<html>`, ``, `[[[[`, "{\"access_token\":\"a\xff\"}",
+	} {
+		for _, contentType := range []string{"application/json", "text/html; charset=utf-16", ""} {
+			for _, status := range []int{200, 302, 400, 503} {
+				f.Add([]byte(body), contentType, status)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, contentType string, status int) {
+		for _, grant := range []oauth.GrantType{oauth.GrantClientCredentials, refreshing} {
+			answer, err := oauth.Judge(status, http.Header{"Content-Type": {contentType}}, body, grant, start())
+			if err != nil {
+				checkFuzzedError(t, err, status)
+			} else {
+				checkFuzzedAnswer(t, answer, grant, status)
+			}
+		}
+	})
+}
+
+func checkFuzzedError(t *testing.T, err error, status int) {
+	t.Helper()
+	failure := failureOf(t, err)
+	checkFailure(t, err, failure.Class)
+	if failure.Class == oauth.NotSent || failure.Status != status || (failure.RetryAfter != 0) != (failure.Class == oauth.Throttled) {
+		t.Errorf("%+v", failure)
+	}
+}
+
+func checkFuzzedAnswer(t *testing.T, answer oauth.Answer, grant oauth.GrantType, status int) {
+	t.Helper()
+	if status < 200 || status > 299 {
+		t.Errorf("a token was taken with status %d", status)
+	}
+	for _, token := range []secret.Value{answer.AccessToken, answer.RefreshToken} {
+		for _, c := range []byte(token.Reveal()) {
+			if c <= ' ' || c > '~' {
+				t.Errorf("a token holds %s", strconv.Quote(token.Reveal()))
+			}
+		}
+	}
+	if answer.AccessToken.Empty() || answer.AccessToken.Len() > 16<<10 || grant == oauth.GrantClientCredentials && !answer.RefreshToken.Empty() {
+		t.Errorf("%+v", answer)
+	}
+	if l := answer.Lifetime; l != nil && (*l < 0 || *l > 3650*24*time.Hour || *l%time.Second != 0) {
+		t.Errorf("lifetime %v", *l)
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, value := range []string{"", "120", "-1", "1e99", "NaN", "0x1p-2", start().Format(http.TimeFormat), "soon"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		if wait := oauth.RetryAfter(value, start()); wait < time.Second || wait > time.Hour {
+			t.Errorf("%q: %v", value, wait)
+		}
+	})
+}

@@ -1,0 +1,250 @@
+package oauth
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/oauth-operator/oauth-operator/internal/secret"
+)
+
+// AuthMethod is how the client shows who it is. Exactly one is used in a request, and none is tried after another.
+type AuthMethod string
+
+const (
+	// ClientSecretPost sends client_id and client_secret in the body.
+	ClientSecretPost AuthMethod = "ClientSecretPost"
+	// ClientSecretBasic sends them in the Authorization header (RFC 6749 section 2.3.1).
+	ClientSecretBasic AuthMethod = "ClientSecretBasic"
+)
+
+// BasicEncoding is what happens to id and secret before they are joined for ClientSecretBasic.
+type BasicEncoding string
+
+const (
+	// BasicRFC6749 form-encodes both first, as RFC 6749 section 2.3.1 wants it. "" means the same.
+	BasicRFC6749 BasicEncoding = "RFC6749"
+	// BasicRaw joins them as they are, which many providers expect instead.
+	BasicRaw BasicEncoding = "Raw"
+)
+
+// BodyFormat is how the parameters are written into the body.
+type BodyFormat string
+
+const (
+	// BodyForm is application/x-www-form-urlencoded. "" means the same.
+	BodyForm BodyFormat = "Form"
+	// BodyJSON is one JSON object of strings.
+	BodyJSON BodyFormat = "JSON"
+)
+
+// SendScope says in which token requests the scope parameter is sent, where scopes are given.
+type SendScope string
+
+const (
+	// ScopeStandard sends it where RFC 6749 defines it: with client credentials, not with a code. "" means the same.
+	ScopeStandard SendScope = "Standard"
+	// ScopeAlways sends it in every token request.
+	ScopeAlways SendScope = "Always"
+	// ScopeNever sends it in none.
+	ScopeNever SendScope = "Never"
+)
+
+// GrantType is the value of grant_type.
+type GrantType string
+
+// GrantClientCredentials is the grant of RFC 6749 section 4.4.
+const GrantClientCredentials GrantType = "client_credentials"
+
+const defaultTimeout = 30 * time.Second
+
+// Registration is what a token request must know of our registration at a provider.
+type Registration struct {
+	TokenEndpoint string // absolute https URL without user name and fragment; http on loopback with Egress.AllowLoopback
+	ClientID      string
+	ClientSecret  secret.Value
+	Method        AuthMethod
+	BasicEncoding BasicEncoding // for ClientSecretBasic
+	BodyFormat    BodyFormat
+	SendScope     SendScope
+	Timeout       time.Duration // of the whole exchange, from resolving the name to the last byte; 0 is 30 s
+}
+
+// GrantRequest is what is asked for.
+type GrantRequest struct {
+	Grant  GrantType
+	Scopes []string // one scope each, without spaces; none: no scope parameter
+}
+
+// outgoing is a request that is ready to be sent. It holds secrets.
+type outgoing struct {
+	endpoint string
+	header   http.Header
+	body     []byte
+	timeout  time.Duration
+}
+
+// parameter is one name and value of the body, in the order in which they are written.
+type parameter struct{ name, value string }
+
+// prepare builds the request, or says why there is none. Nothing is sent.
+func prepare(reg Registration, req GrantRequest, egress Egress) (*outgoing, *Error) {
+	endpoint, err := parseEndpoint(reg.TokenEndpoint)
+	if err != nil {
+		return nil, notSent(reasonEndpoint)
+	}
+	if endpoint.Scheme != "https" && (!egress.AllowLoopback || !isLoopbackHost(endpoint.Hostname())) {
+		return nil, notSent(reasonPlaintext)
+	}
+	if reason := checkClient(reg); reason != "" {
+		return nil, notSent(reason)
+	}
+	parameters, reason := bodyParameters(reg, req)
+	if reason != "" {
+		return nil, notSent(reason)
+	}
+	out := &outgoing{endpoint: endpoint.String(), timeout: reg.Timeout, header: http.Header{
+		"Accept":          {"application/json"}, // without it some providers answer form-encoded
+		"Accept-Encoding": {"identity"},
+		"User-Agent":      {"oauth-operator"},
+	}}
+	if out.timeout <= 0 {
+		out.timeout = defaultTimeout
+	}
+	if reg.Method == ClientSecretBasic {
+		out.header.Set("Authorization", basicAuthorization(reg))
+	}
+	switch reg.BodyFormat {
+	case BodyJSON:
+		out.header.Set("Content-Type", "application/json")
+		if out.body, err = jsonBody(parameters); err != nil {
+			return nil, notSent(reasonNotText)
+		}
+	case BodyForm, "":
+		out.header.Set("Content-Type", "application/x-www-form-urlencoded")
+		out.body = formBody(parameters)
+	default:
+		return nil, notSent(reasonMethod)
+	}
+	return out, nil
+}
+
+// checkClient returns why id, secret and method cannot be used together; "" if they can.
+func checkClient(reg Registration) (reason string) {
+	switch {
+	case reg.ClientID == "":
+		return reasonClientID
+	case reg.ClientSecret.Empty():
+		return reasonClientSecret
+	case reg.BodyFormat == BodyJSON && reg.Method == ClientSecretPost &&
+		(!utf8.ValidString(reg.ClientID) || !utf8.ValidString(reg.ClientSecret.Reveal())):
+		// JSON would carry U+FFFD instead, and the provider would see a wrong secret.
+		return reasonNotText
+	}
+	switch reg.Method {
+	case ClientSecretPost:
+		return ""
+	case ClientSecretBasic:
+		return checkBasic(reg)
+	default:
+		return reasonMethod
+	}
+}
+
+func checkBasic(reg Registration) (reason string) {
+	switch reg.BasicEncoding {
+	case BasicRFC6749, "":
+		return ""
+	case BasicRaw:
+		if strings.Contains(reg.ClientID, ":") {
+			return reasonColon // the provider would cut the id there and take the rest for the secret
+		}
+		return ""
+	default:
+		return reasonMethod
+	}
+}
+
+// bodyParameters gives the parameters in a fixed order: grant, client, scope.
+func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter, reason string) {
+	if req.Grant != GrantClientCredentials {
+		return nil, reasonGrant
+	}
+	parameters = []parameter{{"grant_type", string(req.Grant)}}
+	if reg.Method == ClientSecretPost {
+		parameters = append(parameters,
+			parameter{"client_id", reg.ClientID},
+			parameter{"client_secret", reg.ClientSecret.Reveal()})
+	}
+	for _, scope := range req.Scopes {
+		if !isScopeToken(scope) {
+			return nil, reasonScope
+		}
+	}
+	switch reg.SendScope {
+	case ScopeStandard, ScopeAlways, "":
+		if len(req.Scopes) > 0 {
+			parameters = append(parameters, parameter{"scope", strings.Join(req.Scopes, " ")})
+		}
+	case ScopeNever:
+	default:
+		return nil, reasonMethod
+	}
+	return parameters, ""
+}
+
+func basicAuthorization(reg Registration) string {
+	id, password := reg.ClientID, reg.ClientSecret.Reveal()
+	if reg.BasicEncoding != BasicRaw {
+		id, password = url.QueryEscape(id), url.QueryEscape(password)
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+password))
+}
+
+func formBody(parameters []parameter) []byte {
+	var body bytes.Buffer
+	for i, p := range parameters {
+		if i > 0 {
+			body.WriteByte('&')
+		}
+		body.WriteString(url.QueryEscape(p.name) + "=" + url.QueryEscape(p.value))
+	}
+	return body.Bytes()
+}
+
+// jsonBody writes one object of strings. It escapes nothing for HTML, which a careless reader might not undo.
+func jsonBody(parameters []parameter) ([]byte, error) {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	for i, p := range parameters {
+		body.WriteByte("{,"[min(i, 1)])
+		for _, part := range []struct {
+			text string
+			end  string
+		}{{p.name, ":"}, {p.value, ""}} {
+			if err := encoder.Encode(part.text); err != nil {
+				return nil, err
+			}
+			body.Truncate(body.Len() - len("\n"))
+			body.WriteString(part.end)
+		}
+	}
+	body.WriteByte('}')
+	return body.Bytes(), nil
+}
+
+// isScopeToken reports whether text is one scope-token of RFC 6749 section 3.3: 0x21, 0x23-0x5B, 0x5D-0x7E.
+func isScopeToken(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return text != ""
+}

@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// startAPIServer starts etcd and kube-apiserver and waits until the API server calls itself ready.
+func (c *Cluster) startAPIServer(ctx context.Context) error {
+	environment, err := c.configure()
+	if err != nil {
+		return err
+	}
+	c.logf("starting etcd and kube-apiserver from %s", c.assets)
+	// On failure it has started something or nothing, and its Stop does for both.
+	c.environment = environment
+	c.Admin, err = environment.Start()
+	if err != nil {
+		return fmt.Errorf("start etcd and kube-apiserver: %w\n%s", err, c.lastLines(etcd, apiServer))
+	}
+	if err := c.awaitReady(ctx); err != nil {
+		return err
+	}
+	c.Kubectl = filepath.Join(c.assets, kubectl)
+	c.adminKubeconfig = filepath.Join(c.Dir, "admin.kubeconfig")
+	if err := c.WriteKubeconfig(c.adminKubeconfig, c.Admin); err != nil {
+		return err
+	}
+	c.logf("kube-apiserver serves at %s", c.Admin.Host)
+	return nil
+}
+
+// configure says how etcd and kube-apiserver are run.
+func (c *Cluster) configure() (*envtest.Environment, error) {
+	ours := false
+	environment := &envtest.Environment{
+		UseExistingCluster:       &ours,
+		ControlPlaneStartTimeout: startTimeout,
+		ControlPlaneStopTimeout:  stopTimeout,
+	}
+	store := &envtest.Etcd{DataDir: filepath.Join(c.Dir, "etcd")}
+	server := &envtest.APIServer{CertDir: filepath.Join(c.Dir, "certificates")}
+	// Made even where there is no webhook, and otherwise in a temporary folder of its own.
+	environment.WebhookInstallOptions.LocalServingCertDir = filepath.Join(c.Dir, "webhooks")
+	for _, folder := range []string{store.DataDir, server.CertDir, environment.WebhookInstallOptions.LocalServingCertDir} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, err
+		}
+	}
+
+	var err error
+	if store.Path, err = c.watchdog.wrap(filepath.Join(c.assets, etcd)); err != nil {
+		return nil, err
+	}
+	if server.Path, err = c.watchdog.wrap(filepath.Join(c.assets, apiServer)); err != nil {
+		return nil, err
+	}
+	environment.ControlPlane.Etcd = store
+	environment.ControlPlane.APIServer = server
+	environment.ControlPlane.KubectlPath = filepath.Join(c.assets, kubectl)
+
+	policy := filepath.Join(c.Dir, "audit-policy.yaml")
+	if err := os.WriteFile(policy, []byte(auditPolicyWith(c.auditRules)), 0o600); err != nil {
+		return nil, err
+	}
+	c.AuditLog = filepath.Join(c.Dir, "audit.log")
+	server.Configure().
+		Set("audit-policy-file", policy).
+		Set("audit-log-path", c.AuditLog).
+		// Each event is in the file before its request is answered, so a test that has its answer finds the event.
+		Set("audit-log-mode", "blocking").
+		// In megabytes: one file for as long as the cluster lives, since a reader would miss what was rotated away.
+		Set("audit-log-maxsize", "10240").
+		// Otherwise the server looks for an address of this machine to announce, and does not start where there is no
+		// network. Nobody here reads the announcement.
+		Set("advertise-address", "127.0.0.1").
+		Set("endpoint-reconciler-type", "none")
+	return environment, nil
+}
+
+// awaitReady waits until every start hook of the API server is done, the one that installs the RBAC roles among them.
+func (c *Cluster) awaitReady(ctx context.Context) error {
+	client, err := discovery.NewDiscoveryClientForConfig(c.Admin)
+	if err != nil {
+		return fmt.Errorf("client for the API server: %w", err)
+	}
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, startTimeout, true, func(ctx context.Context) (bool, error) {
+		return client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error() == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for kube-apiserver to be ready: %w\n%s", err, c.lastLines(apiServer))
+	}
+	return nil
+}
