@@ -43,6 +43,17 @@ point_link() {
   fi
 }
 
+# counts says how far the build with the log is. It is silent while there is nothing to count: Go then looks at what it has
+# already, or links.
+counts() {
+  local fetched compiled text=
+  fetched=$(grep -c '^go: downloading' "$1" || true)
+  compiled=$(grep -vc '^go: ' "$1" || true)
+  [ "$fetched" -gt 0 ] && text+=", $fetched modules fetched"
+  [ "$compiled" -gt 0 ] && text+=", $compiled packages compiled"
+  printf '%s' "$text"
+}
+
 # watch shows how far the build with the given process id is, from the lines that `go build -v` writes to the log: a
 # counter that stays on one line of a terminal, and elsewhere one line now and then.
 watch() {
@@ -52,7 +63,7 @@ watch() {
     seconds=$((SECONDS - began))
     if [ $((seconds / every)) -ne "$shown" ]; then
       shown=$((seconds / every))
-      text="$title, $seconds s: $(grep -c '^go: downloading' "$log" || true) modules fetched, $(grep -vc '^go: ' "$log" || true) packages compiled"
+      text="$title, $seconds s$(counts "$log")"
       if [ -t 2 ]; then printf '\r\033[K%s: %s' "$name" "$text" >&2; else say "$text"; fi
     fi
     sleep 0.2
@@ -96,10 +107,7 @@ ensure() {
     # keeps them from mixing.
     if command -v flock >/dev/null; then
       exec 9>"$cache/lock"
-      if ! flock --nonblock 9; then
-        say "waiting for another build to end"
-        flock 9
-      fi
+      flock --nonblock 9 || until say "waiting for another build to end" && flock --wait 10 9; do :; done
     fi
   fi
   if ! complete "$folder"; then

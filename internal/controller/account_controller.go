@@ -30,6 +30,9 @@ import (
 // cacheDelay is how long the cache may take to show what this process wrote, before a live read is made.
 const cacheDelay = 2 * time.Second
 
+// publishDelay is how soon a Secret that was refused is written again.
+const publishDelay = 10 * time.Second
+
 var errBehind = errors.New("the cache is behind this process's own write")
 
 // AccountReconciler brings one ConnectedAccount a lap further: facts, plan, effects, status.
@@ -83,7 +86,11 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return abandonOnConflict(err)
 	}
 	r.Metrics.observe(request.NamespacedName, &status, facts.Secret == lifecycle.SecretCurrent, now)
-	return wakeAt(lifecycle.Wake(facts, plan, &status, now), facts.Credential.ExpirationTime, now), nil
+	wake := lifecycle.Wake(facts, plan, &status, now)
+	if again := now.Add(publishDelay); done.PublishFinding != nil && (wake.IsZero() || again.Before(wake)) {
+		wake = again // what refuses the Secret may be mended without an event that reaches us
+	}
+	return wakeAt(wake, facts.Credential.ExpirationTime, now), nil
 }
 
 // act carries out the plan. The facts follow what is done: an exchange that is kept changes the credential in them.

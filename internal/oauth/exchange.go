@@ -66,7 +66,7 @@ func (c *Client) send(ctx context.Context, out *outgoing) (*reply, *Error) {
 	if received.status < 200 || received.isRedirect() {
 		return received, nil // the status says it all, and the body of 101 has no end
 	}
-	if received.body, received.tooLarge, err = readBody(response); err != nil {
+	if received.body, received.tooLarge, err = readBody(response.Body); err != nil {
 		failure := transportFailure(ctx, err, s)
 		failure.Status = received.status
 		return nil, failure
@@ -79,11 +79,8 @@ func (r *reply) isRedirect() bool { return r.status >= 300 && r.status <= 399 }
 func (r *reply) isSuccess() bool { return r.status >= 200 && r.status <= 299 }
 
 // readBody reads the whole body, or says that it is too large; what was read of it is of no use then.
-func readBody(response *http.Response) (body []byte, tooLarge bool, err error) {
-	if response.ContentLength > maxBodyBytes {
-		return nil, true, nil
-	}
-	body, err = io.ReadAll(io.LimitReader(response.Body, maxBodyBytes+1))
+func readBody(from io.Reader) (body []byte, tooLarge bool, err error) {
+	body, err = io.ReadAll(io.LimitReader(from, maxBodyBytes+1))
 	if err != nil {
 		return nil, false, err
 	}

@@ -147,8 +147,8 @@ func (c *jumpingClock) Now() time.Time {
 func TestAPauseUntilAfterTheLimitWritesNothing(t *testing.T) {
 	t.Parallel()
 	for name, jump := range map[string]func(time.Time) time.Time{
-		"both clocks":       func(now time.Time) time.Time { return now.Add(time.Hour) },
-		"wall clock, alone": func(now time.Time) time.Time { return now.Round(0).Add(time.Hour) },
+		"a clock with two readings": func(now time.Time) time.Time { return now.Add(time.Hour) },
+		"a clock with one reading":  func(now time.Time) time.Time { return now.Round(0).Add(time.Hour) },
 	} {
 		s := serve(t, ok(goodBody))
 		// Asked first at the start of the exchange, then before the first write.

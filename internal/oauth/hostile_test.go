@@ -298,8 +298,15 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			t.Parallel()
 			second := serve(t, ok(goodBody))
 			for _, target := range []string{second.url(), "http://169.254.169.254/latest", "/elsewhere", ""} {
-				row := rejected(oauth.RequestRejected, 1, answer(status, "application/json", `{"error":"invalid_client"}`, "Location: "+target))
-				runHostileRow(t, row)
+				s := serve(t, answer(status, "application/json", `{"error":"invalid_client"}`, "Location: "+target))
+				_, err := newClient(t, nil).Exchange(t.Context(), registration(s.url()), credentials())
+				checkFailure(t, err, oauth.RequestRejected)
+				if failure := failureOf(t, err); !strings.Contains(failure.Reason, "redirects") {
+					t.Errorf("reason %q", failure.Reason)
+				}
+				if _, _, requests := s.counts(); requests != 1 {
+					t.Errorf("the redirecting server saw %d requests", requests)
+				}
 			}
 			if connections, _, _ := second.counts(); connections != 0 {
 				t.Errorf("the target of the redirect saw %d connections", connections)

@@ -111,8 +111,9 @@ func TestSecretInTheCertificateIsNowhere(t *testing.T) {
 // net/http prints to the process's log what it finds on an idle connection. Not parallel: that log is one for all.
 func TestNothingBehindAnAnswerReachesTheLog(t *testing.T) {
 	var logged bytes.Buffer
+	before := log.Writer()
+	defer log.SetOutput(before)
 	log.SetOutput(&logged)
-	defer log.SetOutput(log.Default().Writer())
 	closed := make(chan struct{}, 2)
 	surplus := "HTTP/1.1 200 OK\r\nX: " + testClientSecret + "\r\n\r\n"
 	for name, piece := range map[string]string{

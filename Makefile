@@ -1,0 +1,79 @@
+# `make help` is the table of contents. Everything that a target needs is built on the way, once.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# The control plane of tests and demo. Whoever has one, with kube-controller-manager in it, names its folder here.
+K8S_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" { print $$2 }' hack/controlplane/go.mod)
+ASSETS := $(or $(KUBEBUILDER_ASSETS),$(CURDIR)/bin/k8s/$(K8S_VERSION))
+TOOLS := $(CURDIR)/bin/tools
+
+# The race detector needs a C compiler.
+RACE ?= $(if $(shell command -v $${CC:-gcc}),-race)
+# COUNT=1 runs tests again whose result Go has cached.
+COUNT ?=
+# PACKAGES and RUN select tests: make test PACKAGES=./internal/oauth RUN=Fuzz
+PACKAGES ?= ./...
+RUN ?=
+
+# Go runs a test again if its code has changed, or a file or variable that it reads. What a cluster is fed with and what
+# runs in processes of its own is not seen that way, so such tests read this variable: it changes with every source file.
+inputs = $$(git ls-files -z --cached --others --exclude-standard -- ':!docs' ':!*.md' | xargs -0 cat -- 2>/dev/null | git hash-object --stdin)
+
+MODULES := . hack/controlplane hack/tools
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: test
+test: controlplane tools ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' GOLANGCI_LINT='$(TOOLS)/golangci-lint' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+	  go test -json -p 2 $(RACE) -timeout 20m $(if $(COUNT),-count=$(COUNT)) $(if $(RUN),-run '$(RUN)') $(PACKAGES) | go run ./hack/testsum
+
+.PHONY: test-mutants
+test-mutants: controlplane tools ## Break the code in many small ways and want the tests to notice each.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/run.sh
+
+.PHONY: demo
+demo: build controlplane ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running.
+	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' bin/demo/demo
+
+.PHONY: build
+build: ## Build the operator into bin/.
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: generate
+generate: tools ## Write what is generated: deep copies, CRDs, the API reference.
+	$(TOOLS)/controller-gen object paths=./api/...
+	$(TOOLS)/controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	@mkdir -p docs/api
+	$(TOOLS)/crd-ref-docs --source-path=api/v1alpha1 --config=hack/crd-ref-docs.yaml --renderer=markdown --output-path=docs/api/v1alpha1.md
+
+.PHONY: fmt
+fmt: tools ## Format the Go code.
+	$(TOOLS)/golangci-lint fmt
+
+.PHONY: lint
+lint: tools ## Check the Go code, and who imports whom.
+	$(TOOLS)/golangci-lint run ./...
+
+.PHONY: verify
+verify: tools ## Generate, check that modules are tidy, lint, and fail if anything changed.
+	@hack/verify.sh $(MODULES)
+
+.PHONY: controlplane
+controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl, once.
+	@hack/controlplane/build.sh
+
+.PHONY: tools
+tools: ## Build controller-gen, crd-ref-docs, kustomize and golangci-lint, once.
+	@hack/tools/build.sh
+
+.PHONY: clean
+clean: ## Remove what was built here. The shared cache of control plane and tools stays.
+	rm -rf bin

@@ -1,0 +1,232 @@
+package controller_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/test/provider"
+)
+
+// contentReads are requests for the content of a Secret, not for its metadata alone.
+func contentReads(namespace, name string) func(call) bool {
+	return func(made call) bool {
+		return made.method == http.MethodGet && strings.HasSuffix(made.path, "/namespaces/"+namespace+"/secrets/"+name) &&
+			!strings.Contains(made.accept, "PartialObjectMetadata")
+	}
+}
+
+func clientCondition(ctx context.Context, owner *v1alpha1.OAuthClient, kind string) func() string {
+	return func() string {
+		current := owner.DeepCopy()
+		if err := suite.admin.Get(ctx, client.ObjectKeyFromObject(owner), current); err != nil {
+			return err.Error()
+		}
+		if found := meta.FindStatusCondition(current.Status.Conditions, kind); found != nil {
+			return string(found.Status) + " " + found.Reason
+		}
+		return "absent"
+	}
+}
+
+func clientMessage(ctx context.Context, owner *v1alpha1.OAuthClient) string {
+	GinkgoHelper()
+	found := meta.FindStatusCondition(get(ctx, owner.DeepCopy()).Status.Conditions, "Ready")
+	Expect(found).NotTo(BeNil())
+	return found.Message
+}
+
+// staysUnused: the client says why, the account waits, and the provider hears nothing.
+func (s *stage) staysUnused(ctx context.Context, owner *v1alpha1.OAuthClient, account *v1alpha1.ConnectedAccount, reason string) {
+	GinkgoHelper()
+	Eventually(clientCondition(ctx, owner, "Ready")).Should(Equal("False " + reason))
+	Eventually(condition(ctx, account, "Ready")).Should(Equal("False ClientNotReady"))
+	Consistently(s.provider.TokenRequests).Should(BeZero())
+}
+
+var _ = Describe("Secrets of others", func() {
+	It("S01 an unlabelled Secret is not read, and the message prints the line that allows it", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		unlabelled := s.credentialSecret("unlabelled")
+		unlabelled.Labels = nil
+		owner := s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.Authentication.ClientSecretRef.Name = "unlabelled" })
+		account := s.account("a", "bills")
+		mark := suite.wire.mark()
+		s.create(ctx, unlabelled, owner, account)
+		s.staysUnused(ctx, owner, account, "SecretNotConsented")
+		Expect(clientMessage(ctx, owner)).To(ContainSubstring("kubectl label secret -n " + s.namespace + " unlabelled oauth-operator.dev/credential=true"))
+		Expect(suite.wire.since(mark, contentReads(s.namespace, "unlabelled"))).To(BeEmpty())
+
+		change(ctx, unlabelled, func(secret *corev1.Secret) { secret.Labels = map[string]string{v1alpha1.LabelCredential: "true"} })
+		becomesReady(ctx, account)
+	})
+
+	It("S02 a Secret whose hosts leave the token endpoint out is not sent there", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		limited := s.credentialSecret("limited")
+		limited.Annotations = map[string]string{v1alpha1.AnnotationHosts: "api.example.com"}
+		owner := s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.Authentication.ClientSecretRef.Name = "limited" })
+		account := s.account("a", "bills")
+		s.create(ctx, limited, owner, account)
+		s.staysUnused(ctx, owner, account, "SecretNotConsented")
+		Expect(clientMessage(ctx, owner)).To(ContainSubstring("kubectl annotate --overwrite secret -n " + s.namespace + " limited oauth-operator.dev/hosts=api.example.com,127.0.0.1:"))
+
+		change(ctx, limited, func(secret *corev1.Secret) {
+			secret.Annotations[v1alpha1.AnnotationHosts] = "api.example.com, " + strings.TrimPrefix(s.provider.URL(), "https://")
+		})
+		becomesReady(ctx, account)
+	})
+
+	It("S04 Secrets that are credentials of the cluster are refused, though they are labelled", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		user := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "user"}}
+		s.create(ctx, user)
+		for _, kind := range []corev1.SecretType{corev1.SecretTypeServiceAccountToken, "bootstrap.kubernetes.io/token", "helm.sh/release.v1"} {
+			name := strings.NewReplacer("/", "-", ".", "-").Replace(string(kind))
+			labelled := s.credentialSecret(name)
+			labelled.Type = kind
+			labelled.Annotations = map[string]string{corev1.ServiceAccountNameKey: "user"}
+			owner := s.bills(func(c *v1alpha1.OAuthClient) { c.Name, c.Spec.Authentication.ClientSecretRef.Name = name, name })
+			account := s.account(name, name)
+			s.create(ctx, labelled, owner, account)
+			s.staysUnused(ctx, owner, account, "SecretNotConsented")
+			Expect(clientMessage(ctx, owner)).To(ContainSubstring(string(kind)))
+		}
+	})
+
+	DescribeTable("a newcomer's mistake is named, calls nobody, and is over as soon as it is mended",
+		func(ctx SpecContext, spoil func(*corev1.Secret), reason, says string) {
+			s := newStage(ctx, time.Hour)
+			good, spoilt := s.credentialSecret("mine"), s.credentialSecret("mine")
+			spoil(spoilt)
+			owner := s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.Authentication.ClientSecretRef.Name = "mine" })
+			account := s.account("a", "bills")
+			if spoilt.Name != "" {
+				s.create(ctx, spoilt)
+			}
+			s.create(ctx, owner, account)
+			s.staysUnused(ctx, owner, account, reason)
+			Expect(clientMessage(ctx, owner)).To(ContainSubstring(says))
+			Expect(message(ctx, account, "Ready")).To(ContainSubstring(says), "who looks at the account reads the same")
+
+			if spoilt.Name == "" {
+				s.create(ctx, good)
+			} else {
+				change(ctx, spoilt, func(secret *corev1.Secret) { secret.StringData = good.StringData })
+			}
+			becomesReady(ctx, account)
+		},
+		Entry("no Secret", func(secret *corev1.Secret) { secret.Name = "" }, "SecretNotFound", "there is no Secret mine"),
+		Entry("another key", func(secret *corev1.Secret) {
+			secret.StringData["clientSecret"] = secret.StringData["client_secret"]
+			delete(secret.StringData, "client_secret")
+		}, "SecretKeyMissing", "nothing under the key client_secret"),
+		Entry("a newline at the end", func(secret *corev1.Secret) { secret.StringData["client_secret"] += "\n" }, "SecretKeyMissing", "newline"),
+		Entry("an empty value", func(secret *corev1.Secret) { secret.StringData["client_secret"] = "" }, "SecretKeyMissing", "nothing under the key"),
+	)
+
+	It("takes the client id from a Secret", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		id := s.credentialSecret("registration")
+		id.StringData["client_id"] = billsID
+		account := s.account("a", "bills")
+		s.create(ctx, id, account, s.bills(func(c *v1alpha1.OAuthClient) {
+			c.Spec.ClientID, c.Spec.ClientIDRef = "", v1alpha1.SecretKeyReference{Name: "registration", Key: "client_id"}
+		}))
+		becomesReady(ctx, account)
+	})
+
+	It("names an endpoint that could never be called", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		owner := s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.Endpoints.Token = "https://10.1.2.3/token" })
+		account := s.account("a", "bills")
+		s.create(ctx, owner, account)
+		s.staysUnused(ctx, owner, account, "InvalidEndpoint")
+		Expect(clientMessage(ctx, owner)).To(ContainSubstring("--allow-cidrs"))
+	})
+})
+
+var _ = Describe("A client of another namespace", func() {
+	shared := func(s *stage, entries ...v1alpha1.AllowedNamespaces) *v1alpha1.OAuthClient {
+		return s.business(func(c *v1alpha1.OAuthClient) { c.Spec.AllowedNamespaces = entries })
+	}
+	elsewhere := func(ctx context.Context, s *stage, scopes ...v1alpha1.Scope) *v1alpha1.ConnectedAccount {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "tenant-", Labels: map[string]string{"billing": "allowed"}}}
+		s.create(ctx, namespace)
+		DeferCleanup(func(ctx SpecContext) { Expect(suite.admin.Delete(ctx, namespace)).To(Succeed()) })
+		account := s.account("tenant", "business", func(a *v1alpha1.ConnectedAccount) {
+			a.Namespace, a.Spec.ClientRef.Namespace, a.Spec.Scopes = namespace.Name, s.namespace, scopes
+		})
+		s.create(ctx, account)
+		return account
+	}
+	credentials := []v1alpha1.GrantType{v1alpha1.GrantClientCredentials}
+
+	It("S20 does not share client credentials unless an entry says so, and tells no more than if it did not exist", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		owner := shared(s, v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll, Scopes: []v1alpha1.Scope{"invoices"}})
+		s.create(ctx, owner)
+		account := elsewhere(ctx, s, "invoices")
+		missing := elsewhere(ctx, s, "invoices")
+		change(ctx, missing, func(a *v1alpha1.ConnectedAccount) { a.Spec.ClientRef.Name = "nothing" })
+		Eventually(condition(ctx, account, "Ready")).Should(Equal("False ClientNotAvailable"))
+		Eventually(condition(ctx, missing, "Ready")).Should(Equal("False ClientNotAvailable"))
+		Eventually(func() string { return message(ctx, missing, "Ready") }).
+			Should(Equal(strings.ReplaceAll(message(ctx, account, "Ready"), "business", "nothing")))
+		Consistently(s.provider.TokenRequests).Should(BeZero())
+
+		change(ctx, owner, func(c *v1alpha1.OAuthClient) { c.Spec.AllowedNamespaces[0].Grants = credentials })
+		becomesReady(ctx, account)
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
+	It("follows the labels of the namespace", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		s.create(ctx, shared(s, v1alpha1.AllowedNamespaces{
+			From: v1alpha1.NamespacesFromSelector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "gold"}},
+			Grants: credentials, Scopes: []v1alpha1.Scope{"invoices"},
+		}))
+		account := elsewhere(ctx, s, "invoices")
+		Eventually(condition(ctx, account, "Ready")).Should(Equal("False ClientNotAvailable"))
+		change(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: account.Namespace}}, func(n *corev1.Namespace) { n.Labels["tier"] = "gold" })
+		becomesReady(ctx, account)
+	})
+
+	It("is held to the scopes that its entry lists", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		s.create(ctx, shared(s, v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll, Grants: credentials, Scopes: []v1alpha1.Scope{"invoices"}}))
+		Eventually(condition(ctx, elsewhere(ctx, s, "contact"), "Ready")).Should(Equal("False ScopeNotAllowed"))
+		Eventually(condition(ctx, elsewhere(ctx, s), "Ready")).Should(Equal("False ScopeNotAllowed"))
+		Consistently(s.provider.TokenRequests).Should(BeZero())
+	})
+
+	It("does not hand out a token that can do more than the entry lists", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		s.create(ctx, shared(s, v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll, Grants: credentials, Scopes: []v1alpha1.Scope{"invoices"}}))
+		Expect(s.provider.Script(businessID, provider.ReplyWith(200, http.Header{"Content-Type": {"application/json"}},
+			`{"access_token":"opat_more","token_type":"Bearer","expires_in":3600,"scope":"contact invoices"}`))).To(Succeed())
+		account := elsewhere(ctx, s, "invoices")
+		Eventually(condition(ctx, account, "Ready")).Should(Equal("False ScopeExceeded"))
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: account.Name}}
+		Consistently(func() error { return suite.admin.Get(ctx, client.ObjectKeyFromObject(secret), secret) }).ShouldNot(Succeed())
+	})
+
+	It("asks for no scope above the ceiling in the client's own namespace either", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.account("greedy", "business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Scopes = []v1alpha1.Scope{"invoices", "payments"} })
+		s.create(ctx, s.business(), account)
+		Eventually(condition(ctx, account, "Ready")).Should(Equal("False ScopeNotAllowed"))
+		Expect(condition(ctx, account, "Stalled")()).To(Equal("True ScopeNotAllowed"))
+		Expect(message(ctx, account, "Ready")).To(ContainSubstring("payments"))
+		Consistently(s.provider.TokenRequests).Should(BeZero())
+	})
+})

@@ -1,0 +1,172 @@
+package controller_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+)
+
+// projected is what makes a token Secret what it is.
+func projected(secret *corev1.Secret) map[string]string {
+	parts := map[string]string{"type": string(secret.Type)}
+	for key, value := range secret.Data {
+		parts["data "+key] = string(value)
+	}
+	for key, value := range secret.Labels {
+		parts["label "+key] = value
+	}
+	for key, value := range secret.Annotations {
+		parts["annotation "+key] = value
+	}
+	for _, owner := range secret.OwnerReferences {
+		parts["owner "+owner.Name] = string(owner.UID)
+	}
+	return parts
+}
+
+var _ = Describe("The token Secret", func() {
+	DescribeTable("is right again after somebody's hand, without a call to the provider",
+		func(ctx SpecContext, meddle func(ctx context.Context, secret *corev1.Secret)) {
+			s := newStage(ctx, time.Hour)
+			account := s.account("a", "business", func(a *v1alpha1.ConnectedAccount) {
+				a.Spec.Secret = v1alpha1.TokenSecret{
+					Labels: map[string]v1alpha1.LabelValue{"team": "billing"}, Annotations: map[string]v1alpha1.AnnotationValue{"note": "mounted"},
+				}
+			})
+			s.create(ctx, s.business(), account)
+			becomesReady(ctx, account)
+			before := s.tokenSecret(ctx, "a")
+			mark := suite.wire.mark()
+
+			meddle(ctx, before.DeepCopy())
+			now := func() (map[string]string, error) {
+				secret := &corev1.Secret{}
+				err := suite.admin.Get(ctx, client.ObjectKeyFromObject(before), secret)
+				return projected(secret), err
+			}
+			Eventually(now).Should(Equal(projected(before)))
+			Consistently(now).Should(Equal(projected(before)))
+			Expect(s.provider.TokenRequests()).To(Equal(1))
+			for _, made := range suite.wire.since(mark, writesWithin(s.namespace)) {
+				Expect(made.path).To(ContainSubstring("/secrets"), "nothing else is written: %s", made)
+			}
+			Expect(len(suite.wire.since(mark, writesWithin(s.namespace)))).To(BeNumerically("<=", 3))
+		},
+		Entry("deleted", func(ctx context.Context, secret *corev1.Secret) {
+			Expect(suite.admin.Delete(ctx, secret)).To(Succeed())
+		}),
+		Entry("token changed", func(ctx context.Context, secret *corev1.Secret) {
+			change(ctx, secret, func(secret *corev1.Secret) { secret.Data["access_token"] = []byte("forged") })
+		}),
+		Entry("key added", func(ctx context.Context, secret *corev1.Secret) {
+			change(ctx, secret, func(secret *corev1.Secret) { secret.Data["more"] = []byte("x") })
+		}),
+		Entry("emptied", func(ctx context.Context, secret *corev1.Secret) {
+			change(ctx, secret, func(secret *corev1.Secret) { secret.Data = nil })
+		}),
+		Entry("a wanted label removed", func(ctx context.Context, secret *corev1.Secret) {
+			change(ctx, secret, func(secret *corev1.Secret) { delete(secret.Labels, "team") })
+		}),
+		Entry("our label removed", func(ctx context.Context, secret *corev1.Secret) {
+			change(ctx, secret, func(secret *corev1.Secret) { delete(secret.Labels, v1alpha1.LabelAccount) })
+		}),
+		Entry("our annotation changed", func(ctx context.Context, secret *corev1.Secret) {
+			change(ctx, secret, func(secret *corev1.Secret) { secret.Annotations[v1alpha1.AnnotationRotation] = "99.forged" })
+		}),
+		Entry("edited and made immutable", func(ctx context.Context, secret *corev1.Secret) {
+			change(ctx, secret, func(secret *corev1.Secret) {
+				secret.Data["access_token"], secret.Immutable = []byte("forged"), new(true)
+			})
+		}),
+	)
+
+	It("keeps the labels of others, and drops its own that are not wanted any more", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.account("a", "bills", func(a *v1alpha1.ConnectedAccount) {
+			a.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "billing", "tier": "gold"}
+		})
+		s.create(ctx, s.bills(), account)
+		becomesReady(ctx, account)
+		change(ctx, s.tokenSecret(ctx, "a"), func(secret *corev1.Secret) { secret.Labels["theirs"] = "stays" })
+		change(ctx, account, func(a *v1alpha1.ConnectedAccount) { a.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "billing"} })
+		Eventually(func() map[string]string { return s.tokenSecret(ctx, "a").Labels }).ShouldNot(HaveKey("tier"))
+		Expect(s.tokenSecret(ctx, "a").Labels).To(SatisfyAll(HaveKeyWithValue("theirs", "stays"), HaveKeyWithValue("team", "billing")))
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
+	It("leaves another's Secret alone, asks for no token that it could not publish, and goes on when the name is free", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "taken"}, StringData: map[string]string{"precious": "bytes"}}
+		account := s.account("taken", "bills")
+		mark := suite.wire.mark()
+		s.create(ctx, theirs, s.bills(), account)
+		Eventually(condition(ctx, account, "Ready")).Should(Equal("False SecretOwnedByOther"))
+		Consistently(s.provider.TokenRequests).Should(BeZero())
+		Expect(s.tokenSecret(ctx, "taken").Data).To(Equal(map[string][]byte{"precious": []byte("bytes")}))
+		Expect(suite.wire.since(mark, contentReads(s.namespace, "taken"))).To(BeEmpty(), "what is another's is not read either")
+		Expect(suite.admin.Delete(ctx, theirs)).To(Succeed())
+		becomesReady(ctx, account)
+	})
+
+	It("is not taken from an account by a Secret that only looks like its own", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		first := s.account("first", "bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.Secret.Name = "shared" })
+		second := s.account("second", "bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.Secret.Name = "shared" })
+		s.create(ctx, s.bills(), first)
+		becomesReady(ctx, first)
+		before := s.tokenSecret(ctx, "shared")
+		s.create(ctx, second)
+		Eventually(condition(ctx, second, "Ready")).Should(Equal("False SecretOwnedByOther"))
+		change(ctx, before.DeepCopy(), func(secret *corev1.Secret) { secret.Labels[v1alpha1.LabelAccount] = string(second.UID) })
+		Eventually(func() map[string]string { return projected(s.tokenSecret(ctx, "shared")) }).Should(Equal(projected(before)))
+		Expect(condition(ctx, second, "Ready")()).To(Equal("False SecretOwnedByOther"))
+	})
+
+	It("moves with its name, and the old one goes only when the new one is there", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.account("a", "bills")
+		s.create(ctx, s.bills(), account)
+		becomesReady(ctx, account)
+		mark := suite.wire.mark()
+		change(ctx, account, func(a *v1alpha1.ConnectedAccount) { a.Spec.Secret.Name = "renamed" })
+		Eventually(func() bool {
+			return apierrors.IsNotFound(suite.admin.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: "a"}, &corev1.Secret{}))
+		}).Should(BeTrue())
+		Expect(s.tokenSecret(ctx, "renamed").Data).To(HaveKey("access_token"))
+		var secrets []string
+		for _, made := range paths(suite.wire.since(mark, writesWithin(s.namespace))) {
+			if strings.Contains(made, "secrets") {
+				secrets = append(secrets, made)
+			}
+		}
+		Expect(secrets).To(Equal([]string{"POST secrets", "DELETE secrets/a"}))
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
+	It("says who refuses it, and follows when the refusal is over", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		suite.wire.refusing(func(request *http.Request) int {
+			if request.Method == http.MethodPost && strings.HasSuffix(request.URL.Path, "/namespaces/"+s.namespace+"/secrets") {
+				return http.StatusForbidden
+			}
+			return 0
+		})
+		account := s.account("a", "bills")
+		s.create(ctx, s.bills(), account)
+		Eventually(condition(ctx, account, "Ready")).Should(Equal("False SecretWriteFailed"))
+		Consistently(s.provider.TokenRequests).Should(Equal(1), "the token that is kept is not asked for again")
+		suite.wire.set(nil, nil)
+		becomesReady(ctx, account)
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+})
