@@ -68,7 +68,7 @@ func run(ctx context.Context, options options) error {
 	// Whatever ends the manager, exchanges that are open end by themselves: each keeps what it obtained.
 	context.AfterFunc(ctx, inFlight.Close)
 	stopped := manager.Start(ctx)
-	return errors.Join(stopped, drain(inFlight))
+	return errors.Join(stopped, drain(inFlight)) //nolint:contextcheck // what is drained outlives the context that has just ended
 }
 
 func drain(inFlight *controller.InFlight) error {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -54,8 +55,8 @@ func (r *AccountReconciler) publish(ctx context.Context, facts *lifecycle.Facts)
 
 // publishFailure tells a refusal, which goes into the status, from an API server that cannot be asked.
 func publishFailure(name string, err error) (*lifecycle.Finding, error) {
-	status, refused := err.(apierrors.APIStatus) //nolint:errorlint // errors of a single request, not wrapped by the client
-	if !refused || status.Status().Code >= 500 || apierrors.IsTooManyRequests(err) {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Code >= 500 || apierrors.IsTooManyRequests(err) {
 		return nil, fmt.Errorf("write the token Secret: %w", err)
 	}
 	return &lifecycle.Finding{
@@ -120,7 +121,7 @@ func (r *AccountReconciler) removeRenamed(ctx context.Context, account *v1alpha1
 		}
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: old.Namespace, Name: old.Name}}
 		same := client.Preconditions{UID: &old.UID, ResourceVersion: &old.ResourceVersion}
-		if err := r.Client.Delete(ctx, secret, same); client.IgnoreNotFound(err) != nil {
+		if err := client.IgnoreNotFound(r.Client.Delete(ctx, secret, same)); err != nil {
 			return fmt.Errorf("delete the Secret of the earlier name: %w", err)
 		}
 	}

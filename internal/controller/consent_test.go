@@ -116,7 +116,7 @@ var _ = Describe("Secrets of others", func() {
 			s.create(ctx, owner, account)
 			s.staysUnused(ctx, owner, account, reason)
 			Expect(clientMessage(ctx, owner)).To(ContainSubstring(says))
-			Expect(message(ctx, account, "Ready")).To(ContainSubstring(says), "who looks at the account reads the same")
+			Expect(readyMessage(ctx, account)).To(ContainSubstring(says), "who looks at the account reads the same")
 
 			if spoilt.Name == "" {
 				s.create(ctx, good)
@@ -180,8 +180,8 @@ var _ = Describe("A client of another namespace", func() {
 		change(ctx, missing, func(a *v1alpha1.ConnectedAccount) { a.Spec.ClientRef.Name = "nothing" })
 		Eventually(condition(ctx, account, "Ready")).Should(Equal("False ClientNotAvailable"))
 		Eventually(condition(ctx, missing, "Ready")).Should(Equal("False ClientNotAvailable"))
-		Eventually(func() string { return message(ctx, missing, "Ready") }).
-			Should(Equal(strings.ReplaceAll(message(ctx, account, "Ready"), "business", "nothing")))
+		Eventually(func() string { return readyMessage(ctx, missing) }).
+			Should(Equal(strings.ReplaceAll(readyMessage(ctx, account), "business", "nothing")))
 		Consistently(s.provider.TokenRequests).Should(BeZero())
 
 		change(ctx, owner, func(c *v1alpha1.OAuthClient) { c.Spec.AllowedNamespaces[0].Grants = credentials })
@@ -226,7 +226,7 @@ var _ = Describe("A client of another namespace", func() {
 		s.create(ctx, s.business(), account)
 		Eventually(condition(ctx, account, "Ready")).Should(Equal("False ScopeNotAllowed"))
 		Expect(condition(ctx, account, "Stalled")()).To(Equal("True ScopeNotAllowed"))
-		Expect(message(ctx, account, "Ready")).To(ContainSubstring("payments"))
+		Expect(readyMessage(ctx, account)).To(ContainSubstring("payments"))
 		Consistently(s.provider.TokenRequests).Should(BeZero())
 	})
 })

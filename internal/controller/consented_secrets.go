@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -250,9 +249,4 @@ func asFinding(err error) (*lifecycle.Finding, error) {
 		return &refused.finding, nil
 	}
 	return nil, err
-}
-
-// references reports whether the client names the Secret.
-func references(owner *v1alpha1.OAuthClient, name string) bool {
-	return slices.ContainsFunc(secretReferences(owner), func(ref v1alpha1.SecretKeyReference) bool { return ref.Name == name })
 }

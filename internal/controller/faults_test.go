@@ -58,7 +58,7 @@ var _ = Describe("Keeping", func() {
 			Eventually(refused).Should(Receive())
 		}
 		Expect(suite.wire.since(mark, writesWithin(s.namespace))).To(BeEmpty(), "nothing is published before it is kept")
-		suite.wire.set(nil, nil)
+		suite.wire.set(nil)
 		becomesReady(ctx, account)
 		Expect(s.provider.TokenRequests()).To(Equal(1))
 	})

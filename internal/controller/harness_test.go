@@ -153,9 +153,10 @@ func condition(ctx context.Context, account *v1alpha1.ConnectedAccount, kind str
 	}
 }
 
-func message(ctx context.Context, account *v1alpha1.ConnectedAccount, kind string) string {
+// readyMessage is what the account says to whoever looks at it.
+func readyMessage(ctx context.Context, account *v1alpha1.ConnectedAccount) string {
 	GinkgoHelper()
-	found := meta.FindStatusCondition(get(ctx, account.DeepCopy()).Status.Conditions, kind)
+	found := meta.FindStatusCondition(get(ctx, account.DeepCopy()).Status.Conditions, v1alpha1.ConditionReady)
 	Expect(found).NotTo(BeNil())
 	return found.Message
 }
@@ -180,14 +181,15 @@ type call struct {
 	status                      int
 }
 
-func (c call) String() string { return fmt.Sprintf("%s %s?%s -> %d", c.method, c.path, c.query, c.status) }
+func (c call) String() string {
+	return fmt.Sprintf("%s %s?%s -> %d", c.method, c.path, c.query, c.status)
+}
 
 // wire stands between the operator and the API server: it notes each request, and refuses those that a spec wants refused.
 type wire struct {
 	mu     sync.Mutex
 	calls  []call
 	refuse func(*http.Request) int
-	after  func(*http.Request)
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -197,7 +199,7 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 func (w *wire) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		w.mu.Lock()
-		refuse, after := w.refuse, w.after
+		refuse := w.refuse
 		w.mu.Unlock()
 		noted := call{method: request.Method, path: request.URL.Path, query: request.URL.RawQuery, accept: request.Header.Get("Accept")}
 		if refuse != nil {
@@ -211,9 +213,6 @@ func (w *wire) wrap(next http.RoundTripper) http.RoundTripper {
 			noted.status = response.StatusCode
 		}
 		w.note(noted)
-		if after != nil {
-			after(request)
-		}
 		return response, err
 	})
 }
@@ -238,14 +237,14 @@ func (w *wire) note(noted call) {
 
 // refusing has requests refused until the spec ends; status 0 lets one pass.
 func (w *wire) refusing(decide func(*http.Request) int) {
-	w.set(decide, nil)
-	DeferCleanup(func() { w.set(nil, nil) })
+	w.set(decide)
+	DeferCleanup(func() { w.set(nil) })
 }
 
-func (w *wire) set(refuse func(*http.Request) int, after func(*http.Request)) {
+func (w *wire) set(refuse func(*http.Request) int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.refuse, w.after = refuse, after
+	w.refuse = refuse
 }
 
 // mark is a place in the list of requests; since are those that came after it and match.

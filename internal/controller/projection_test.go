@@ -98,7 +98,9 @@ var _ = Describe("The token Secret", func() {
 		s.create(ctx, s.bills(), account)
 		becomesReady(ctx, account)
 		change(ctx, s.tokenSecret(ctx, "a"), func(secret *corev1.Secret) { secret.Labels["theirs"] = "stays" })
-		change(ctx, account, func(a *v1alpha1.ConnectedAccount) { a.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "billing"} })
+		change(ctx, account, func(a *v1alpha1.ConnectedAccount) {
+			a.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "billing"}
+		})
 		Eventually(func() map[string]string { return s.tokenSecret(ctx, "a").Labels }).ShouldNot(HaveKey("tier"))
 		Expect(s.tokenSecret(ctx, "a").Labels).To(SatisfyAll(HaveKeyWithValue("theirs", "stays"), HaveKeyWithValue("team", "billing")))
 		Expect(s.provider.TokenRequests()).To(Equal(1))
@@ -165,7 +167,7 @@ var _ = Describe("The token Secret", func() {
 		s.create(ctx, s.bills(), account)
 		Eventually(condition(ctx, account, "Ready")).Should(Equal("False SecretWriteFailed"))
 		Consistently(s.provider.TokenRequests).Should(Equal(1), "the token that is kept is not asked for again")
-		suite.wire.set(nil, nil)
+		suite.wire.set(nil)
 		becomesReady(ctx, account)
 		Expect(s.provider.TokenRequests()).To(Equal(1))
 	})

@@ -27,17 +27,15 @@ import (
 
 // The suite runs the controllers in this process, against a real API server, as the operator's ServiceAccount under the
 // rendered RBAC and policies. Each spec has a namespace and a provider of its own.
-var (
-	suite struct {
-		cluster *cluster.Cluster
-		// admin is what a cluster's administrator may do, from the API server and not from a cache.
-		admin client.Client
-		// wire sees every request that the operator makes to the API server.
-		wire    *wire
-		logs    *syncBuffer
-		metrics *controller.Metrics
-	}
-)
+var suite struct { //nolint:gochecknoglobals // Ginkgo's nodes share what the suite has set up in no other way
+	cluster *cluster.Cluster
+	// admin is what a cluster's administrator may do, from the API server and not from a cache.
+	admin client.Client
+	// wire sees every request that the operator makes to the API server.
+	wire    *wire
+	logs    *syncBuffer
+	metrics *controller.Metrics
+}
 
 func TestController(t *testing.T) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {

@@ -1,0 +1,172 @@
+// Package e2e_test plays with real processes: the operator's binary, as its installation runs it, against a real API server
+// and a provider. What it finds is counted in the API server's audit log and the provider's ledger.
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/oauth-operator/oauth-operator/test/cluster"
+	"github.com/oauth-operator/oauth-operator/test/provider"
+	"github.com/oauth-operator/oauth-operator/test/stage"
+)
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(m.Run())
+}
+
+const (
+	operatorUser = "system:serviceaccount:oauth-operator-system:oauth-operator"
+	// patience is a generous bound for whatever a test waits for.
+	patience = 90 * time.Second
+)
+
+// play sets a stage up, with the samples applied and the operator at work until all accounts are ready.
+func play(t *testing.T) (*stage.Stage, []stage.Sample) {
+	t.Helper()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
+	}
+	ctx := t.Context()
+	played, err := stage.Start(ctx, stage.Options{})
+	if played != nil {
+		t.Cleanup(func() {
+			if err := played.Stop(); err != nil {
+				t.Error(err)
+			}
+			if t.Failed() {
+				t.Logf("what was written is in %s", played.Dir)
+				return
+			}
+			if err := played.Remove(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, err := played.ApplySamples(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return played, samples
+}
+
+func start(t *testing.T, played *stage.Stage, options stage.OperatorOptions) *stage.Operator {
+	t.Helper()
+	operator, err := played.StartOperator(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return operator
+}
+
+// eventually tries until it works.
+func eventually(t *testing.T, what string, try func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", what, err)
+		case <-ticker.C:
+		}
+	}
+}
+
+// published waits until each account has its Secret with a token.
+func published(t *testing.T, played *stage.Stage, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		eventually(t, "the Secret "+name, func(ctx context.Context) error {
+			secret, err := played.Secret(ctx, name)
+			if err != nil {
+				return err
+			}
+			if len(secret.Data["access_token"]) == 0 {
+				return errors.New("holds no token")
+			}
+			return nil
+		})
+	}
+}
+
+func names(samples []stage.Sample) []string {
+	all := make([]string, len(samples))
+	for i, sample := range samples {
+		all[i] = sample.Name
+	}
+	return all
+}
+
+// tokenRequests are those that reached the provider so far.
+func tokenRequests(t *testing.T, played *stage.Stage) int {
+	t.Helper()
+	entries, err := provider.ReadLedger(played.Provider.Ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, entry := range entries {
+		if entry.Kind == provider.KindTokenRequest {
+			count++
+		}
+	}
+	return count
+}
+
+// operatorEvents are the operator's requests in the audit log, those from the mark on.
+func operatorEvents(t *testing.T, played *stage.Stage, mark int) []cluster.AuditEvent {
+	t.Helper()
+	events, err := cluster.ReadAudit(played.Cluster.AuditLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(events[mark:], func(event cluster.AuditEvent) bool { return event.User != operatorUser })
+}
+
+func auditMark(t *testing.T, played *stage.Stage) int {
+	t.Helper()
+	events, err := cluster.ReadAudit(played.Cluster.AuditLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(events)
+}
+
+func isWrite(event cluster.AuditEvent) bool {
+	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, event.Verb)
+}
+
+func describe(event cluster.AuditEvent) string {
+	return fmt.Sprintf("%s %s/%s %s %d", event.Verb, event.Resource, event.Subresource, strings.Trim(event.Namespace+"/"+event.Name, "/"), event.Code)
+}
+
+// deleteSecret removes a token Secret as an administrator.
+func deleteSecret(t *testing.T, played *stage.Stage, name string) {
+	t.Helper()
+	_, err := played.Kubectl(t.Context(), filepath.Join(played.Cluster.Dir, "admin.kubeconfig"), "delete", "secret", name, "--namespace", stage.Namespace)
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+}
