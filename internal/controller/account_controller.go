@@ -107,7 +107,7 @@ func (r *AccountReconciler) act(ctx context.Context, facts *lifecycle.Facts, pla
 			return done, err
 		}
 		done.Failure = failure
-		publish = failure == nil && lifecycle.ScopesPublishable(facts) || publish
+		publish = failure == nil && lifecycle.ScopesPublishable(facts)
 	}
 	if publish {
 		finding, err := r.publish(ctx, facts)

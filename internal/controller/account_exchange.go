@@ -97,7 +97,7 @@ func (r *AccountReconciler) credentialOf(facts *lifecycle.Facts, plan lifecycle.
 	}
 	issued := answer.ReceivedTime.UTC().Truncate(time.Second)
 	return seal.Credential{
-		ClientID: ready.registration.ClientID, Origins: lifecycle.ClientOrigins(facts.Client),
+		ClientID: ready.registration.ClientID, ClientNamespace: facts.Client.Namespace, Origins: lifecycle.ClientOrigins(facts.Client),
 		Lineage: string(uuid.NewUUID()), Rotation: facts.Credential.Rotation + 1,
 		IssuedTime: issued, ExpirationTime: lifecycle.ExpirationTime(facts.Client, issued, answer.Lifetime),
 		AccessToken: answer.AccessToken, TokenType: answer.TokenType,

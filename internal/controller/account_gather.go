@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
@@ -64,8 +63,10 @@ func (r *AccountReconciler) gatherNamespace(ctx context.Context, account *v1alph
 	}
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := r.Client.Get(ctx, types.NamespacedName{Name: account.Namespace}, namespace); err != nil {
-		return nil, fmt.Errorf("read the namespace: %w", client.IgnoreNotFound(err))
+	if err := r.Client.Get(ctx, types.NamespacedName{Name: account.Namespace}, namespace); apierrors.IsNotFound(err) {
+		return nil, nil // it is going, or the cache has not seen it yet: it has no labels that would allow anything
+	} else if err != nil {
+		return nil, fmt.Errorf("read the namespace: %w", err)
 	}
 	return namespace.Labels, nil
 }
@@ -124,7 +125,7 @@ func knownOf(held seal.Credential) lifecycle.Credential {
 		State: lifecycle.CredentialHeld, Rotation: held.Rotation,
 		IssuedTime: held.IssuedTime, ExpirationTime: held.ExpirationTime,
 		Scopes: held.Scopes, RequestedScopes: held.RequestedScopes,
-		ClientID: held.ClientID, Origins: held.Origins,
+		ClientID: held.ClientID, ClientNamespace: held.ClientNamespace, Origins: held.Origins,
 	}
 }
 

@@ -107,8 +107,10 @@ func scopesAllowed(f *Facts) *Finding {
 	}
 	asked := scopeStrings(f.Account.Spec.Scopes)
 	if len(asked) == 0 && fromOtherNamespace(f.Account) && len(f.Client.Spec.Scopes) > 0 {
-		return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonScopeNotAllowed,
-			"an account that uses a client of another namespace must list its scopes: set spec.scopes"}
+		return &Finding{
+			v1alpha1.ConditionAuthorized, v1alpha1.ReasonScopeNotAllowed,
+			"an account that uses a client of another namespace must list its scopes: set spec.scopes",
+		}
 	}
 	if beyond := without(asked, ceiling(f)); len(beyond) > 0 {
 		return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonScopeNotAllowed, fmt.Sprintf(

@@ -101,7 +101,8 @@ func requestChanged(f *Facts) bool {
 	held, spec := f.Credential, f.Client.Spec
 	// A client id that comes from a Secret is read only to make a request; it changes with the next one.
 	otherID := spec.ClientID != "" && held.ClientID != spec.ClientID
-	return otherID || !sameSet(held.Origins, ClientOrigins(f.Client)) || !sameSet(held.RequestedScopes, requestedScopes(f))
+	otherNamespace := held.ClientNamespace != "" && held.ClientNamespace != ClientNamespace(f.Account)
+	return otherID || otherNamespace || !sameSet(held.Origins, ClientOrigins(f.Client)) || !sameSet(held.RequestedScopes, requestedScopes(f))
 }
 
 // changeTime is when a token request may be made because it would be another one than the last.

@@ -110,16 +110,16 @@ func TestDecide(t *testing.T) {
 		"a token that expired five seconds after its issue is refreshed": {
 			healthy(), func(f *lifecycle.Facts) { f.Credential = held(ago(5*time.Second), noon()) }, calls("refresh due"),
 		},
-		"after a failure, its wait is kept":           {healthy(), then(due, failed(time.Minute, time.Second)), rests("too soon")},
-		"after the wait, the request is made again":   {healthy(), then(due, failed(time.Minute, 0)), calls("refresh due")},
-		"changed inputs need not wait":                {healthy(), then(due, failed(time.Minute, time.Hour), func(f *lifecycle.Facts) { f.InputsHash = "changed" }), calls("refresh due")},
-		"changed inputs wait half a minute":           {healthy(), then(due, failed(29*time.Second, time.Hour), func(f *lifecycle.Facts) { f.InputsHash = "changed" }), rests("too soon")},
-		"changed inputs never make the wait longer":   {healthy(), then(due, failed(10*time.Second, 0), func(f *lifecycle.Facts) { f.InputsHash = "changed" }), calls("refresh due")},
-		"a wait until 2099 is not believed":           {healthy(), then(due, failed(2*time.Hour, 73*365*24*time.Hour)), calls("refresh due")},
-		"a failure in 2099 is not believed":           {healthy(), then(due, failed(-73*365*24*time.Hour, 73*365*24*time.Hour)), calls("refresh due")},
-		"a throttle of an hour and a tenth is kept":   {healthy(), then(due, failed(0, 66*time.Minute)), rests("too soon")},
-		"so it is by a clock that is a little behind": {healthy(), then(due, failed(-time.Minute, 67*time.Minute)), rests("too soon")},
-		"an attempt in the future is not believed":    {healthy(), then(due, func(f *lifecycle.Facts) { f.LastAttempt = in(24 * time.Hour) }), calls("refresh due")},
+		"after a failure, its wait is kept":                                    {healthy(), then(due, failed(time.Minute, time.Second)), rests("too soon")},
+		"after the wait, the request is made again":                            {healthy(), then(due, failed(time.Minute, 0)), calls("refresh due")},
+		"changed inputs need not wait":                                         {healthy(), then(due, failed(time.Minute, time.Hour), func(f *lifecycle.Facts) { f.InputsHash = "changed" }), calls("refresh due")},
+		"changed inputs wait half a minute":                                    {healthy(), then(due, failed(29*time.Second, time.Hour), func(f *lifecycle.Facts) { f.InputsHash = "changed" }), rests("too soon")},
+		"changed inputs wait half a minute, even where the failure waits less": {healthy(), then(due, failed(10*time.Second, 0), func(f *lifecycle.Facts) { f.InputsHash = "changed" }), rests("too soon")},
+		"a wait until 2099 is not believed":                                    {healthy(), then(due, failed(2*time.Hour, 73*365*24*time.Hour)), calls("refresh due")},
+		"a failure in 2099 is not believed":                                    {healthy(), then(due, failed(-73*365*24*time.Hour, 73*365*24*time.Hour)), calls("refresh due")},
+		"a throttle of an hour and a tenth is kept":                            {healthy(), then(due, failed(0, 66*time.Minute)), rests("too soon")},
+		"so it is by a clock that is a little behind":                          {healthy(), then(due, failed(-time.Minute, 67*time.Minute)), rests("too soon")},
+		"an attempt in the future is not believed":                             {healthy(), then(due, func(f *lifecycle.Facts) { f.LastAttempt = in(24 * time.Hour) }), calls("refresh due")},
 
 		"a Secret that is gone is written, without the provider": {healthy(), func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretAbsent }, publishes},
 		"a Secret that was edited is put right":                  {healthy(), func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretStale }, publishes},
@@ -142,6 +142,32 @@ func TestDecide(t *testing.T) {
 		},
 		"S47: nor after its namespace may not use the client any more": {
 			healthy(), then(elsewhere, exceeds, func(f *lifecycle.Facts) { f.Client.Spec.AllowedNamespaces = nil }), rests("client not available"),
+		},
+		"S47: nor after the account turned to a client of its own": {
+			healthy(), then(elsewhere, exceeds, func(f *lifecycle.Facts) {
+				f.Credential.ClientNamespace = other
+				f.Account.Spec.ClientRef.Namespace, f.Client = "", newClient(home)
+			}), calls("request changed"),
+		},
+		"S47: nor while that client is not ready": {
+			healthy(), then(elsewhere, exceeds, func(f *lifecycle.Facts) {
+				f.Credential.ClientNamespace = other
+				f.Account.Spec.ClientRef.Namespace, f.Client = "", nil
+			}), rests("client not available"),
+		},
+		"S47: nor after it turned to a third namespace's, which allows more": {
+			healthy(), then(elsewhere, exceeds, func(f *lifecycle.Facts) {
+				f.Credential.ClientNamespace = other
+				f.Account.Spec.ClientRef.Namespace = "third"
+				f.Client.Spec.AllowedNamespaces[0].Scopes = f.Client.Spec.Scopes
+				f.Client.Status.Conditions[0].Status = metav1.ConditionFalse
+			}), rests("client not ready"),
+		},
+		"S47: it is published once its own client's owner allows it": {
+			healthy(), then(elsewhere, exceeds, func(f *lifecycle.Facts) {
+				f.Credential.ClientNamespace = other
+				f.Client.Spec.AllowedNamespaces[0].Scopes = f.Client.Spec.Scopes
+			}), publishes,
 		},
 		"in the client's own namespace more than was asked for is welcome": {
 			healthy(), exceeds, publishes,

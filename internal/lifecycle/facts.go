@@ -37,17 +37,17 @@ type Facts struct {
 type CredentialState string
 
 const (
-	// CredentialNone: nothing is sealed.
+	// CredentialNone means that nothing is sealed.
 	CredentialNone CredentialState = "None"
-	// CredentialHeld: it was opened.
+	// CredentialHeld means that it was opened.
 	CredentialHeld CredentialState = "Held"
-	// CredentialElsewhere: it was sealed for another account or another cluster.
+	// CredentialElsewhere means that it was sealed for another account or another cluster.
 	CredentialElsewhere CredentialState = "Elsewhere"
-	// CredentialUnreadable: its key is there, but it does not open.
+	// CredentialUnreadable means that its key is there, but it does not open.
 	CredentialUnreadable CredentialState = "Unreadable"
-	// CredentialNewerFormat: a later version of the operator sealed it.
+	// CredentialNewerFormat means that a later version of the operator sealed it.
 	CredentialNewerFormat CredentialState = "NewerFormat"
-	// CredentialKeyMissing: the key that sealed it is not in the keyring.
+	// CredentialKeyMissing means that the key that sealed it is not in the keyring.
 	CredentialKeyMissing CredentialState = "KeyMissing"
 )
 
@@ -65,6 +65,9 @@ type Credential struct {
 	// ClientID and Origins are what the token was obtained with; Origins are scheme://host:port.
 	ClientID string
 	Origins  []string
+	// ClientNamespace is where the client was that the token was obtained with. Empty: not known, and taken for the
+	// namespace that the account names.
+	ClientNamespace string
 }
 
 // expired reports whether the credential's access token cannot be relied on any more. One that was issued in the future
@@ -82,13 +85,13 @@ func (c Credential) fromFuture(now time.Time) bool {
 type SecretState string
 
 const (
-	// SecretAbsent: there is no Secret of the name.
+	// SecretAbsent means that there is no Secret of the name.
 	SecretAbsent SecretState = "Absent"
-	// SecretCurrent: it is ours and holds exactly what it should.
+	// SecretCurrent means that it is ours and holds exactly what it should.
 	SecretCurrent SecretState = "Current"
-	// SecretStale: it is ours and holds something else.
+	// SecretStale means that it is ours and holds something else.
 	SecretStale SecretState = "Stale"
-	// SecretForeign: it is not this account's.
+	// SecretForeign means that it is not this account's.
 	SecretForeign SecretState = "Foreign"
 )
 

@@ -64,29 +64,39 @@ func schemaTooOld(f *Facts) *Finding {
 	if !f.SchemaTooOld {
 		return nil
 	}
-	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonSchemaTooOld,
-		"the installed CustomResourceDefinition drops fields that this version of the operator must keep: install the definitions of this version (config/crd)"}
+	return &Finding{
+		v1alpha1.ConditionAuthorized, v1alpha1.ReasonSchemaTooOld,
+		"the installed CustomResourceDefinition drops fields that this version of the operator must keep: install the definitions of this version (config/crd)",
+	}
 }
 
 func keyringMissing(f *Facts) *Finding {
 	if !f.KeyringMissing && f.Credential.State != CredentialKeyMissing {
 		return nil
 	}
-	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonKeyringMissing,
-		"the keyring Secret, or the key in it that sealed this account's credential, is missing: restore the Secret from a backup; it is never made anew while a credential depends on it"}
+	return &Finding{
+		v1alpha1.ConditionAuthorized, v1alpha1.ReasonKeyringMissing,
+		"the keyring Secret, or the key in it that sealed this account's credential, is missing: restore the Secret from a backup; it is never made anew while a credential depends on it",
+	}
 }
 
 func credentialFault(f *Facts) *Finding {
 	switch f.Credential.State {
 	case CredentialElsewhere:
-		return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialFromElsewhere,
-			"the sealed credential was made for another account or cluster (status.boundTo) and is not used: delete this account and create it again; with this grant nothing is lost"}
+		return &Finding{
+			v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialFromElsewhere,
+			"the sealed credential was made for another account or cluster (status.boundTo) and is not used: delete this account and create it again; with this grant nothing is lost",
+		}
 	case CredentialUnreadable:
-		return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialUnreadable,
-			"the sealed credential was changed, or was made for another object, and does not open: delete this account and create it again; with this grant nothing is lost"}
+		return &Finding{
+			v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialUnreadable,
+			"the sealed credential was changed, or was made for another object, and does not open: delete this account and create it again; with this grant nothing is lost",
+		}
 	case CredentialNewerFormat:
-		return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialUnreadable,
-			"the credential was sealed by a later version of the operator: run that version or a later one"}
+		return &Finding{
+			v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialUnreadable,
+			"the credential was sealed by a later version of the operator: run that version or a later one",
+		}
 	case CredentialNone, CredentialHeld, CredentialKeyMissing:
 		return nil
 	}
@@ -94,20 +104,27 @@ func credentialFault(f *Facts) *Finding {
 }
 
 // scopeExceeded finds a token that can do more than an account of another namespace is allowed: it is not handed out.
-// Where there is no client to ask any more, what was asked for is what was allowed.
+// It counts where the token came from, not where the account points by now. Where the client cannot be asked any more,
+// what was asked for is what was allowed.
 func scopeExceeded(f *Facts) *Finding {
-	if f.Credential.State != CredentialHeld || !fromOtherNamespace(f.Account) {
+	origin := f.Credential.ClientNamespace
+	if origin == "" {
+		origin = ClientNamespace(f.Account)
+	}
+	if f.Credential.State != CredentialHeld || origin == f.Account.Namespace {
 		return nil
 	}
 	allowed := f.Credential.RequestedScopes
-	if f.Client != nil {
+	if f.Client != nil && origin == ClientNamespace(f.Account) {
 		allowed = ceiling(f)
 	}
 	if beyond := without(f.Credential.Scopes, allowed); len(beyond) == 0 {
 		return nil
 	}
-	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonScopeExceeded,
-		"the server granted more scopes than the OAuthClient allows this namespace, so the token is not published: have the client's owner allow them, or register a client with fewer"}
+	return &Finding{
+		v1alpha1.ConditionAuthorized, v1alpha1.ReasonScopeExceeded,
+		"the server granted more scopes than the OAuthClient allows this namespace, so the token is not published: have the client's owner allow them, or register a client with fewer",
+	}
 }
 
 func scopeReduced(f *Facts) *Finding {

@@ -195,8 +195,9 @@ func attemptChoices() []choice {
 	}
 }
 
-// product calls visit with every combination of choices that begins with the given choice.
-func product(first choice, visit func(name string, make func() (*lifecycle.Facts, expected))) {
+// product calls visit with every combination of choices that begins with the given choice; with only some of the failures
+// and attempts where a fault stands before them anyway.
+func product(first choice, visit func(name string, build func() (*lifecycle.Facts, expected))) {
 	rest := dimensions()[1:]
 	picked := make([]choice, len(rest)+1)
 	picked[0] = first
@@ -212,7 +213,11 @@ func product(first choice, visit func(name string, make func() (*lifecycle.Facts
 			})
 			return
 		}
-		for _, next := range rest[at] {
+		choices := rest[at]
+		if at >= 4 && picked[4].name != "no fault" {
+			choices = choices[:2]
+		}
+		for _, next := range choices {
 			picked[at+1] = next
 			pick(at + 1)
 		}
@@ -237,10 +242,13 @@ func everywhere(t *testing.T, check func(f *lifecycle.Facts, e expected) error) 
 			failures := 0
 			product(first, func(name string, build func() (*lifecycle.Facts, expected)) {
 				facts, e := build()
-				if err := check(facts, e); err != nil {
-					if failures++; failures <= 5 {
-						t.Errorf("%s: %v", name, err)
-					}
+				err := check(facts, e)
+				if err == nil {
+					return
+				}
+				failures++
+				if failures <= 5 {
+					t.Errorf("%s: %v", name, err)
 				}
 			})
 			if failures > 5 {
@@ -320,10 +328,9 @@ func sameWords(f *lifecycle.Facts, at time.Time) error {
 // finds a later time to sleep to.
 func awakeForSomething(f *lifecycle.Facts, e expected, wake time.Time) error {
 	plan := lifecycle.Decide(f, wake)
-	if plan.Action == lifecycle.Exchange || plan.Publish || e.foreign || f.SchemaTooOld || sameWords(f, wake) != nil {
-		return nil
-	}
-	if next := lifecycle.Wake(f, plan, &f.Account.Status, wake); !next.IsZero() && !next.After(wake) {
+	next := lifecycle.Wake(f, plan, &f.Account.Status, wake)
+	silent := sameWords(f, wake) == nil
+	if silent && plan.Action == lifecycle.Rest && !plan.Publish && !e.foreign && !f.SchemaTooOld && !next.IsZero() && !next.After(wake) {
 		return fmt.Errorf("woken for nothing at %v, and again at %v", wake, next)
 	}
 	return nil

@@ -62,12 +62,7 @@ func leadTime(lifetime, refreshBefore time.Duration) time.Duration {
 func fraction(uid string, at time.Time, n int32) float64 {
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(uid + "/" + strconv.FormatInt(at.Unix(), 10) + "/" + strconv.Itoa(int(n))))
-	// FNV alone changes its high bits little for texts that differ at the end; one multiplication mixes them.
-	const mix = 0x9E3779B97F4A7C15
-	mixed := hash.Sum64() * mix
-	mixed ^= mixed >> 32
-	mixed *= mix
-	return float64(mixed>>11) / (1 << 53)
+	return float64(hash.Sum64()>>11) / (1 << 53)
 }
 
 // refreshBefore is the lead that the spec asks for; 0: none.
@@ -127,11 +122,10 @@ func nextAttempt(f *Facts, now time.Time) time.Time {
 	if failures.Count <= 0 || failed == nil || wait == nil || failed.After(now.Add(clockTolerance)) {
 		return earliest
 	}
-	until := earlier(wait.Time, failed.Add(backoffLongest))
 	if failures.InputsHash != f.InputsHash {
-		until = earlier(until, last.Add(changeGap))
+		return last.Add(changeGap)
 	}
-	return later(until, earliest)
+	return later(earliest, earlier(wait.Time, failed.Add(backoffLongest)))
 }
 
 // lastAttempt is the latest token request that is known of. Times in the future are not believed.

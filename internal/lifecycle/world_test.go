@@ -31,7 +31,7 @@ func newClient(namespace string) *v1alpha1.OAuthClient {
 	return &v1alpha1.OAuthClient{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "bank", UID: "client-uid", Generation: 3},
 		Spec: v1alpha1.OAuthClientSpec{
-			Endpoints:      v1alpha1.Endpoints{Token: "https://bank.example/token"},
+			Endpoints:      v1alpha1.Endpoints{Token: "https://bank.example/token"}, //nolint:gosec // an address, not a credential
 			ClientID:       "id",
 			Authentication: v1alpha1.Authentication{Method: v1alpha1.ClientSecretPost},
 			Grants:         []v1alpha1.GrantType{v1alpha1.GrantClientCredentials},

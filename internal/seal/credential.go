@@ -21,6 +21,7 @@ import (
 // its meaning or type.
 //
 //	cid  ClientID         string
+//	cns  ClientNamespace  string, absent if empty
 //	iss  Issuer           string, absent if empty
 //	org  Origins          array of strings, absent if nil
 //	lin  Lineage          string
@@ -44,6 +45,8 @@ import (
 type Credential struct {
 	// ClientID is the client_id (RFC 6749 section 2.2) the tokens were issued to.
 	ClientID string
+	// ClientNamespace is the namespace of the OAuthClient whose registration and scopes the tokens come from.
+	ClientNamespace string
 	// Issuer is the issuer of the authorization server (RFC 8414 section 2), if it is known.
 	Issuer string
 	// Origins are all that may receive one of the tokens: token, refresh and revocation endpoint and their mTLS
@@ -84,6 +87,7 @@ type wireCredential struct {
 	Rotation        *int64   `json:"rot"`
 	ClaimSequence   *int64   `json:"csq"`
 	Identity        string   `json:"idn,omitempty"`
+	ClientNamespace string   `json:"cns,omitempty"`
 	Issued          string   `json:"iat,omitempty"`
 	Expires         string   `json:"exp,omitempty"`
 	Access          string   `json:"at,omitempty"`
@@ -94,7 +98,7 @@ type wireCredential struct {
 }
 
 // wireNames are the members of wireCredential.
-const wireNames = " cid iss org lin gsq rot csq idn iat exp at rt typ scp rsc "
+const wireNames = " cid cns iss org lin gsq rot csq idn iat exp at rt typ scp rsc "
 
 // encodeCredential returns the JSON text of a credential.
 func encodeCredential(c Credential) ([]byte, error) {
@@ -108,7 +112,7 @@ func encodeCredential(c Credential) ([]byte, error) {
 	wire := wireCredential{
 		ClientID: c.ClientID, Issuer: c.Issuer, Origins: slices.Compact(origins),
 		Lineage: c.Lineage, GrantSequence: &c.GrantSequence, Rotation: &c.Rotation, ClaimSequence: &c.ClaimSequence,
-		Identity: c.Identity, Issued: issued, Expires: expires,
+		Identity: c.Identity, ClientNamespace: c.ClientNamespace, Issued: issued, Expires: expires,
 		Access: c.AccessToken.Reveal(), Refresh: c.RefreshToken.Reveal(), Type: c.TokenType,
 		Scopes: c.Scopes, RequestedScopes: c.RequestedScopes,
 	}
@@ -151,7 +155,7 @@ func decodeCredential(text []byte) (Credential, error) {
 	return Credential{
 		ClientID: wire.ClientID, Issuer: wire.Issuer, Origins: wire.Origins,
 		Lineage: wire.Lineage, GrantSequence: *wire.GrantSequence, Rotation: *wire.Rotation, ClaimSequence: *wire.ClaimSequence,
-		Identity: wire.Identity, IssuedTime: issued, ExpirationTime: expires,
+		Identity: wire.Identity, ClientNamespace: wire.ClientNamespace, IssuedTime: issued, ExpirationTime: expires,
 		AccessToken: secret.New(wire.Access), RefreshToken: secret.New(wire.Refresh), TokenType: wire.Type,
 		Scopes: wire.Scopes, RequestedScopes: wire.RequestedScopes,
 	}, nil
@@ -201,6 +205,7 @@ func (w *wireCredential) checkText() error {
 		{"origins", w.Origins},
 		{"lineage", []string{w.Lineage}},
 		{"identity", []string{w.Identity}},
+		{"client namespace", []string{w.ClientNamespace}},
 		{"access token", []string{w.Access}},
 		{"refresh token", []string{w.Refresh}},
 		{"token type", []string{w.Type}},

@@ -36,10 +36,11 @@ func fullCredential() seal.Credential {
 		Origins:       []string{"https://login.example.com:443", "https://mtls.example.com:8443"},
 		Lineage:       "lineage-7",
 		GrantSequence: 2, Rotation: 41, ClaimSequence: 44,
-		Identity:       "Zoë <zoe@example.com>",
-		IssuedTime:     time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
-		ExpirationTime: time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC),
-		AccessToken:    secret.New(plantedAccess), RefreshToken: secret.New(plantedRefresh), TokenType: "Bearer",
+		ClientNamespace: "platform",
+		Identity:        "Zoë <zoe@example.com>",
+		IssuedTime:      time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		ExpirationTime:  time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC),
+		AccessToken:     secret.New(plantedAccess), RefreshToken: secret.New(plantedRefresh), TokenType: "Bearer",
 		Scopes: []string{"invoices"}, RequestedScopes: []string{"invoices", "contact"},
 	}
 }

@@ -21,11 +21,11 @@ const smallText = `{"cid":"c","lin":"l","gsq":1,"rot":2,"csq":3,"at":"t"}`
 func TestOpenReadsTheDocumentedFormatWrittenByHand(t *testing.T) {
 	t.Parallel()
 	keyring := newKeyring(t)
-	text := `{"cid":"c","iss":"i","org":["https://a:1"],"lin":"l","gsq":1,"rot":2,"csq":3,"idn":"d",` +
+	text := `{"cid":"c","iss":"i","org":["https://a:1"],"lin":"l","gsq":1,"rot":2,"csq":3,"idn":"d","cns":"n",` +
 		`"iat":"2026-01-02T03:04:05Z","exp":"2026-01-02T04:04:05Z","at":"t","rt":"r","typ":"Bearer","scp":["s"],"rsc":[]}`
 	want := seal.Credential{
 		ClientID: "c", Issuer: "i", Origins: []string{"https://a:1"}, Lineage: "l",
-		GrantSequence: 1, Rotation: 2, ClaimSequence: 3, Identity: "d",
+		GrantSequence: 1, Rotation: 2, ClaimSequence: 3, Identity: "d", ClientNamespace: "n",
 		IssuedTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), ExpirationTime: time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC),
 		AccessToken: secret.New("t"), RefreshToken: secret.New("r"), TokenType: "Bearer",
 		Scopes: []string{"s"}, RequestedScopes: []string{},
@@ -127,7 +127,7 @@ func TestNoMemberMayStandTwiceOrInCapitals(t *testing.T) {
 	keyring := newKeyring(t)
 	full := openByHand(t, keyring, mustSeal(t, keyring, seal.PurposeCredential, acme(), fullCredential()))
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(full), &members); err != nil || len(members) != 15 {
+	if err := json.Unmarshal([]byte(full), &members); err != nil || len(members) != 16 {
 		t.Fatalf("%d members: %v", len(members), err)
 	}
 	for name, value := range members {

@@ -46,6 +46,7 @@ type goldenCredential struct {
 	Rotation        int64     `json:"rotation"`
 	ClaimSequence   int64     `json:"claimSequence"`
 	Identity        string    `json:"identity"`
+	ClientNamespace string    `json:"client_namespace"`
 	IssuedTime      time.Time `json:"issuedTime"`
 	ExpirationTime  time.Time `json:"expirationTime"`
 	Access          string    `json:"access"`
@@ -274,7 +275,7 @@ func bytesOf(texts map[string]string) map[string][]byte {
 func goldenOf(c seal.Credential) goldenCredential {
 	return goldenCredential{
 		ClientID: c.ClientID, Issuer: c.Issuer, Origins: c.Origins, Lineage: c.Lineage,
-		GrantSequence: c.GrantSequence, Rotation: c.Rotation, ClaimSequence: c.ClaimSequence, Identity: c.Identity,
+		GrantSequence: c.GrantSequence, Rotation: c.Rotation, ClaimSequence: c.ClaimSequence, Identity: c.Identity, ClientNamespace: c.ClientNamespace,
 		IssuedTime: c.IssuedTime, ExpirationTime: c.ExpirationTime,
 		Access: c.AccessToken.Reveal(), Refresh: c.RefreshToken.Reveal(), TokenType: c.TokenType,
 		Scopes: c.Scopes, RequestedScopes: c.RequestedScopes,
@@ -284,7 +285,7 @@ func goldenOf(c seal.Credential) goldenCredential {
 func (g goldenCredential) credential() seal.Credential {
 	return seal.Credential{
 		ClientID: g.ClientID, Issuer: g.Issuer, Origins: g.Origins, Lineage: g.Lineage,
-		GrantSequence: g.GrantSequence, Rotation: g.Rotation, ClaimSequence: g.ClaimSequence, Identity: g.Identity,
+		GrantSequence: g.GrantSequence, Rotation: g.Rotation, ClaimSequence: g.ClaimSequence, Identity: g.Identity, ClientNamespace: g.ClientNamespace,
 		IssuedTime: g.IssuedTime, ExpirationTime: g.ExpirationTime,
 		AccessToken: secret.New(g.Access), RefreshToken: secret.New(g.Refresh), TokenType: g.TokenType,
 		Scopes: g.Scopes, RequestedScopes: g.RequestedScopes,

@@ -1,0 +1,430 @@
+// Package docs checks the documents against the tree: whatever they name must exist, and what a reader must be able to look
+// up must be explained. It reads sources as text and syntax, and must never need a build, a cluster or the network.
+package docs_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	strictjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+)
+
+const (
+	root       = ".."
+	operations = "docs/operations.md"
+	security   = "docs/security.md"
+)
+
+func TestDocuments(t *testing.T) {
+	t.Parallel()
+	known := readTree(t)
+	for _, each := range readDocuments(t) {
+		t.Run(each.name, func(t *testing.T) {
+			t.Parallel()
+			for _, complaint := range complaints(each, known) {
+				t.Error(complaint)
+			}
+		})
+	}
+}
+
+// TestFaultsAreFound shows that each check can fail.
+func TestFaultsAreFound(t *testing.T) {
+	t.Parallel()
+	known := readTree(t)
+	for name, c := range map[string]struct{ text, want string }{
+		"a link to nowhere":                       {"[a](docs/nowhere.md)", "docs/nowhere.md"},
+		"a link to a heading that is not there":   {"[a](docs/operations.md#nowhere)", "#nowhere"},
+		"a path that is gone":                     {"`internal/consent`", "internal/consent"},
+		"a path with a misspelt first folder":     {"`internel/oauth`", "internel/oauth"},
+		"a file that is gone":                     {"`gone.go`", "gone.go"},
+		"a path in a command":                     {"```sh\nkubectl apply -k config/nowhere\n```", "config/nowhere"},
+		"a target that is gone":                   {"run `make nothing`", "make nothing"},
+		"a variable that no target reads":         {"run `make test NOTHING=1`", "NOTHING"},
+		"a flag that is gone":                     {"set `--nothing`", "--nothing"},
+		"a flag that is gone, in a manifest":      {"```yaml\nargs:\n- --nothing=1\n```", "--nothing"},
+		"a metric that is gone":                   {"oauth_operator_nothing_total", "oauth_operator_nothing_total"},
+		"a reason that is gone":                   {"the reason `RefreshTokenLost`", "RefreshTokenLost"},
+		"a test by an id that no test has":        {"see S99", "S99"},
+		"a manifest with an unknown field":        {"```yaml\nkind: OAuthClient\nspec: {clientId: mine}\n```", "clientId"},
+		"a code span that goes over a line break": {"some `code\nspan`", "code span"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := complaints(parseDocument("README.md", c.text), known)
+			if len(got) != 1 && !strings.Contains(name, "line break") || !strings.Contains(strings.Join(got, "\n"), c.want) {
+				t.Errorf("got %q, want one complaint about %s", got, c.want)
+			}
+		})
+	}
+}
+
+// What a reader must be able to look up is the first cell of a row of a table in operations.md, and all cells say something.
+func TestOperationsExplainsEverything(t *testing.T) {
+	t.Parallel()
+	known := readTree(t)
+	explained := rows(readDocument(t, operations))
+	for what, wanted := range map[string]map[string]bool{"reason": known.reasons, "flag": known.flags, "metric": known.metrics} {
+		if len(wanted) == 0 {
+			t.Errorf("the sources have no %s: this test does not know how to look for it any more", what)
+		}
+		for _, name := range slices.Sorted(maps.Keys(wanted)) {
+			if cells := explained[name]; len(cells) < 4 && (what != "flag" || len(cells) < 3) || slices.Contains(cells, "") {
+				t.Errorf("%s does not explain the %s %s: it wants a row that begins with `%s`, without empty cells", operations, what, name, name)
+			}
+		}
+	}
+}
+
+// Each claim names what shows it, and all of that exists.
+func TestSecurityClaimsAreShown(t *testing.T) {
+	t.Parallel()
+	known := readTree(t)
+	claims := 0
+	for _, line := range strings.Split(readDocument(t, security).text, "\n") {
+		cells := cellsOf(line)
+		if len(cells) != 2 || cells[1] == "shown by" || strings.HasPrefix(cells[0], "---") {
+			continue
+		}
+		claims++
+		shown := codeSpan().FindAllStringSubmatch(cells[1], -1)
+		if len(shown) == 0 {
+			t.Errorf("nothing shows the claim %q", cells[0])
+		}
+		for _, span := range shown {
+			if !known.hasTest(span[1]) {
+				t.Errorf("there is no test %q, which should show: %s", span[1], cells[0])
+			}
+		}
+	}
+	if claims == 0 {
+		t.Error("there are no claims")
+	}
+}
+
+// document is a Markdown file.
+type document struct {
+	name   string // slash-separated, relative to the root
+	text   string
+	prose  []text // what is outside of code blocks, line by line
+	spans  []text // `code` within it
+	blocks []text // whole code blocks
+}
+
+// text is a piece of a document, and the line that it begins in.
+type text struct {
+	line     int
+	content  string
+	language string // of a block
+}
+
+func codeSpan() *regexp.Regexp { return regexp.MustCompile("`([^`]+)`") }
+
+func readDocuments(t *testing.T) []document {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(root, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error {
+		if err == nil && filepath.Ext(name) == ".md" && !strings.HasPrefix(name, "api"+string(filepath.Separator)) {
+			names = append(names, filepath.Join(root, "docs", name))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documents []document
+	for _, name := range names {
+		relative, err := filepath.Rel(root, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, readDocument(t, filepath.ToSlash(relative)))
+	}
+	if len(documents) < 10 {
+		t.Fatalf("found only %d documents", len(documents))
+	}
+	return documents
+}
+
+func readDocument(t *testing.T, name string) document {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parseDocument(name, string(content))
+}
+
+func parseDocument(name, content string) document {
+	parsed := document{name: name, text: content}
+	var block *text
+	for i, line := range strings.Split(content, "\n") {
+		language, fence := strings.CutPrefix(strings.TrimSpace(line), "```")
+		switch {
+		case fence && block == nil:
+			block = &text{line: i + 1, language: language}
+		case fence:
+			parsed.blocks, block = append(parsed.blocks, *block), nil
+		case block != nil:
+			block.content += line + "\n"
+		default:
+			parsed.prose = append(parsed.prose, text{line: i + 1, content: line})
+			for _, span := range codeSpan().FindAllStringSubmatch(line, -1) {
+				parsed.spans = append(parsed.spans, text{line: i + 1, content: span[1]})
+			}
+		}
+	}
+	return parsed
+}
+
+// complaints are what is wrong with a document.
+func complaints(d document, known *tree) []string {
+	var all []string
+	for _, check := range []func(document, *tree) []string{
+		checkSpans, checkLinks, checkPaths, checkTargets, checkFlags, checkMetrics, checkNames, checkTests, checkManifests,
+	} {
+		all = append(all, check(d, known)...)
+	}
+	return all
+}
+
+func (d document) complain(at text, format string, arguments ...any) string {
+	return fmt.Sprintf("%s:%d: ", d.name, at.line) + fmt.Sprintf(format, arguments...)
+}
+
+// commands are the lines of code, with lines that go on in the next one joined.
+func (d document) commands() []text {
+	all := slices.Clone(d.spans)
+	for _, block := range d.blocks {
+		for i, line := range strings.Split(strings.ReplaceAll(block.content, "\\\n", " "), "\n") {
+			all = append(all, text{line: block.line + 1 + i, content: strings.TrimSpace(line)})
+		}
+	}
+	return all
+}
+
+// checkSpans finds an odd number of backticks: all other checks look at spans within one line.
+func checkSpans(d document, _ *tree) []string {
+	var all []string
+	for _, line := range d.prose {
+		if strings.Count(line.content, "`")%2 != 0 {
+			all = append(all, d.complain(line, "a code span goes over the end of the line"))
+		}
+	}
+	return all
+}
+
+func checkLinks(d document, _ *tree) []string {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	var all []string
+	for _, line := range d.prose {
+		for _, found := range link.FindAllStringSubmatch(line.content, -1) {
+			target, anchor, _ := strings.Cut(found[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			file := d.name
+			if target != "" {
+				file = path.Join(path.Dir(d.name), target)
+			}
+			switch {
+			case !exists(file):
+				all = append(all, d.complain(line, "there is no %s", found[1]))
+			case anchor != "" && !hasHeading(file, anchor):
+				all = append(all, d.complain(line, "%s has no heading #%s", file, anchor))
+			}
+		}
+	}
+	return all
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(filepath.Join(root, filepath.FromSlash(name)))
+	return err == nil
+}
+
+func hasHeading(file, anchor string) bool {
+	content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+	if err != nil {
+		return false
+	}
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	return slices.ContainsFunc(parseDocument(file, string(content)).prose, func(line text) bool {
+		title, is := strings.CutPrefix(strings.TrimLeft(line.content, "#"), " ")
+		title = dropped.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), "")
+		return is && strings.HasPrefix(line.content, "#") && strings.ReplaceAll(title, " ", "-") == anchor
+	})
+}
+
+// checkPaths looks at every code span that has the form of a path, and at those words of commands that begin with a folder
+// of the root.
+func checkPaths(d document, known *tree) []string {
+	shape := regexp.MustCompile(`^\.?[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*/?$`)
+	file := regexp.MustCompile(`\.(go|md|ya?ml|sh|mod|sum)$`)
+	domain := regexp.MustCompile(`^[^/]+\.[^/]+/`) // a label, an annotation, an import
+	var all []string
+	for _, command := range d.commands() {
+		words := strings.Fields(command.content)
+		for _, word := range words {
+			word = strings.TrimPrefix(word, "./")
+			isPath := shape.MatchString(word) && !domain.MatchString(word) && !known.imports[word] &&
+				(strings.Contains(word, "/") || file.MatchString(word))
+			first, _, _ := strings.Cut(word, "/")
+			strict := len(words) == 1 && slices.ContainsFunc(d.spans, func(s text) bool { return s == command })
+			if isPath && (strict || strings.Contains(word, "/") && known.folders[first]) && !exists(word) {
+				all = append(all, d.complain(command, "there is no %s", word))
+			}
+		}
+	}
+	return all
+}
+
+func checkTargets(d document, known *tree) []string {
+	call := regexp.MustCompile(`^make ([a-z][a-z-]*)(.*)$`)
+	variable := regexp.MustCompile(`\b([A-Z_]+)=`)
+	var all []string
+	for _, command := range d.commands() {
+		found := call.FindStringSubmatch(command.content)
+		if found == nil {
+			continue
+		}
+		if !known.targets[found[1]] {
+			all = append(all, d.complain(command, "there is no make %s", found[1]))
+		}
+		for _, name := range variable.FindAllStringSubmatch(found[2], -1) {
+			if !strings.Contains(known.makefile, name[1]) {
+				all = append(all, d.complain(command, "the Makefile knows no %s", name[1]))
+			}
+		}
+	}
+	return all
+}
+
+func checkFlags(d document, known *tree) []string {
+	others := []string{"kubectl", "curl", "docker", "go", "git"}
+	shape := regexp.MustCompile(`^--[A-Za-z]`)
+	var all []string
+	for _, command := range d.commands() {
+		words := strings.Fields(command.content)
+		if len(words) > 0 && slices.Contains(others, words[0]) {
+			continue
+		}
+		for _, word := range words {
+			name, _, _ := strings.Cut(strings.Trim(word, `"',[]`), "=")
+			if shape.MatchString(name) && !known.flags[name] {
+				all = append(all, d.complain(command, "there is no flag %s", name))
+			}
+		}
+	}
+	return all
+}
+
+func checkMetrics(d document, known *tree) []string {
+	var all []string
+	for i, line := range strings.Split(d.text, "\n") {
+		for _, name := range regexp.MustCompile(`\boauth_operator_[a-z_]+`).FindAllString(line, -1) {
+			base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
+			if !known.metrics[name] && !known.metrics[base] {
+				all = append(all, d.complain(text{line: i + 1}, "there is no metric %s", name))
+			}
+		}
+	}
+	return all
+}
+
+// checkNames wants every code span in camel case to be a reason, a condition, a value, or a name of the sources.
+func checkNames(d document, known *tree) []string {
+	shape := regexp.MustCompile(`^[A-Z]+[a-z][A-Za-z]*(\.[A-Z][A-Za-z]*)?(\(\))?$`)
+	others := []string{"Secret", "True", "False", "Bearer", "GetBody", "Dockerfile"}
+	var all []string
+	for _, span := range d.spans {
+		for name := range strings.SplitSeq(strings.TrimSuffix(span.content, "()"), ".") {
+			if shape.MatchString(span.content) && !known.names[name] && !slices.Contains(others, name) && !known.hasTest(name) {
+				all = append(all, d.complain(span, "the sources have no %s", name))
+			}
+		}
+	}
+	return all
+}
+
+func checkTests(d document, known *tree) []string {
+	var all []string
+	for i, line := range strings.Split(d.text, "\n") {
+		for _, id := range regexp.MustCompile(`\bS\d{2}\b`).FindAllString(line, -1) {
+			if !known.hasTest(id) {
+				all = append(all, d.complain(text{line: i + 1}, "there is no test of %s", id))
+			}
+		}
+	}
+	return all
+}
+
+// checkManifests reads manifests of our kinds as strictly as kubectl does.
+func checkManifests(d document, _ *tree) []string {
+	var all []string
+	for _, block := range d.blocks {
+		if block.language != "yaml" {
+			continue
+		}
+		for manifest := range strings.SplitSeq(block.content, "\n---\n") {
+			if err := readManifest(manifest); err != nil {
+				all = append(all, d.complain(block, "a manifest cannot be read: %v", err))
+			}
+		}
+	}
+	return all
+}
+
+func readManifest(manifest string) error {
+	var into any = &map[string]any{}
+	switch {
+	case strings.Contains(manifest, "kind: OAuthClient\n"):
+		into = &v1alpha1.OAuthClient{}
+	case strings.Contains(manifest, "kind: ConnectedAccount\n"):
+		into = &v1alpha1.ConnectedAccount{}
+	}
+	text, err := yaml.YAMLToJSONStrict([]byte(manifest))
+	if err != nil {
+		return err
+	}
+	unknown, err := strictjson.UnmarshalStrict(text, into)
+	return errors.Join(append(unknown, err)...)
+}
+
+// rows are the rows of the document's tables whose first cell is one code span, by what is in it.
+func rows(d document) map[string][]string {
+	all := map[string][]string{}
+	for _, line := range d.prose {
+		cells := cellsOf(line.content)
+		if len(cells) > 1 && strings.HasPrefix(cells[0], "`") && strings.Count(cells[0], "`") == 2 {
+			all[strings.Trim(cells[0], "`")] = cells
+		}
+	}
+	return all
+}
+
+// cellsOf are the cells of a row of a table; none, if the line is not one.
+func cellsOf(line string) []string {
+	if !strings.HasPrefix(line, "|") {
+		return nil
+	}
+	cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+	for i := range cells {
+		cells[i] = strings.TrimSpace(cells[i])
+	}
+	return cells
+}
