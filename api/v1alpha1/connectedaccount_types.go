@@ -92,7 +92,7 @@ type ClientReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be the name of an OAuthClient: lower case letters, digits, '-' and '.'"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be the name of an OAuthClient: lower case letters, digits, '-' and '.' (its namespace goes into clientRef.namespace)"
 	Name string `json:"name,omitempty"`
 
 	// namespace is the client's namespace. Default: the account's own.

@@ -58,7 +58,7 @@ type OAuthClientSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[ -~]+$')",message="clientID must be printable ASCII (RFC 6749 appendix A.1)"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[ -~]+$')",message="write it in printable ASCII, as the provider gave it (RFC 6749 appendix A.1)"
 	ClientID string `json:"clientID,omitempty"`
 
 	// clientIDRef names the Secret that holds the client identifier, where it is delivered together with the client secret.
@@ -110,6 +110,9 @@ type OAuthClientSpec struct {
 	AllowedNamespaces []AllowedNamespaces `json:"allowedNamespaces,omitempty"`
 }
 
+// The API server quotes an invalid value in its answer, but not one that it calls forbidden: that is for URLs which may
+// hold a secret.
+
 // Endpoint is a literal URL of the provider: https; http only for a loopback address, and only where the operator's flag
 // allows it. Its query, if it has one, is sent as it is, so it must not set what the operator sends itself.
 //
@@ -117,10 +120,10 @@ type OAuthClientSpec struct {
 // +kubebuilder:validation:MaxLength=2048
 // +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^[!-~]+$') && self.matches('^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*@)?([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[]])(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?([/?#]|$)')",message="write an absolute URL in ASCII, without spaces, such as https://provider.example/oauth/token or https://provider.example:8443/oauth/token"
 // +kubebuilder:validation:XValidation:rule="!self.contains('://') || self.startsWith('https://') || self.matches('^http://([^/?#]*@)?(localhost|127([.][0-9]{1,3}){3}|[[]::1[]])(:[0-9]+)?([/?#]|$)')",message="the URL must begin with https:// (http:// is for a provider on localhost, in tests)"
-// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/?#]*://[^/?#]*@')",message="the URL must not contain a user name or password: put the client secret into a Secret and name it in authentication.clientSecretRef"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/?#]*://[^/?#]*@')",message="the URL must not contain a user name or password: put the client secret into a Secret and name it in authentication.clientSecretRef",reason=FieldValueForbidden
 // +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="the URL must not have a fragment: remove '#' and what follows it"
-// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)[?&;](client_id|client_secret|client_assertion|client_assertion_type|grant_type|scope|code|code_verifier|redirect_uri|refresh_token|username|password|assertion|device_code|subject_token|subject_token_type|actor_token|actor_token_type|requested_token_type)([=&;#]|$)')",message="the URL's query must not set a parameter of the token request, such as client_secret or scope: remove it, the operator sends these itself"
-// +kubebuilder:validation:XValidation:rule="!self.matches('[?&;][^=&;#]*%(3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9Aa])')",message="letters, digits and '_' in the name of a query parameter must not be percent-encoded: write them as they are"
+// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)[?&;](client_id|client_secret|client_assertion|client_assertion_type|grant_type|scope|code|code_verifier|redirect_uri|refresh_token|username|password|assertion|device_code|subject_token|subject_token_type|actor_token|actor_token_type|requested_token_type)([=&;#]|$)')",message="the URL's query must not set a parameter of the token request, such as client_secret or scope: remove it, the operator sends these itself",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!self.matches('[?&;][^=&;#]*%(3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9Aa])')",message="letters, digits and '_' in the name of a query parameter must not be percent-encoded: write them as they are",reason=FieldValueForbidden
 type Endpoint string
 
 // Endpoints are the provider's URLs.

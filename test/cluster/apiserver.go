@@ -25,6 +25,10 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start etcd and kube-apiserver: %w\n%s", err, c.lastLines(etcd, apiServer))
 	}
+	// Certificates for webhooks, which nobody serves here, in a folder of their own that the watchdog does not know.
+	if err := environment.WebhookInstallOptions.Cleanup(); err != nil {
+		return err
+	}
 	if err := c.awaitReady(ctx); err != nil {
 		return err
 	}
@@ -47,9 +51,7 @@ func (c *Cluster) configure() (*envtest.Environment, error) {
 	}
 	store := &envtest.Etcd{DataDir: filepath.Join(c.Dir, "etcd")}
 	server := &envtest.APIServer{CertDir: filepath.Join(c.Dir, "certificates")}
-	// Made even where there is no webhook, and otherwise in a temporary folder of its own.
-	environment.WebhookInstallOptions.LocalServingCertDir = filepath.Join(c.Dir, "webhooks")
-	for _, folder := range []string{store.DataDir, server.CertDir, environment.WebhookInstallOptions.LocalServingCertDir} {
+	for _, folder := range []string{store.DataDir, server.CertDir} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, err
 		}

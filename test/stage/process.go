@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -49,10 +48,7 @@ func (s *Stage) Run(ctx context.Context, program Program) (*Process, error) {
 	}
 	defer log.Close() //nolint:errcheck // the process has a copy of its own
 	command := exec.CommandContext(context.WithoutCancel(ctx), program.Path, program.Args...)
-	command.Env = slices.Concat([]string{}, program.Env)
-	if command.Env == nil {
-		command.Env = []string{}
-	}
+	command.Env = append([]string{}, program.Env...) // never nil, which would mean this process's own
 	command.Stdout, command.Stderr = log, log
 	// Ctrl-C goes to the whole process group of the terminal; what is started here is ended in order instead.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -157,7 +153,7 @@ func (p *Process) failed(what string) error {
 
 // LastLines is the end of the log, for an error message.
 func (p *Process) LastLines() string {
-	const count = 10
+	const count = 5
 	content, err := os.ReadFile(p.LogFile)
 	if err != nil {
 		return err.Error()

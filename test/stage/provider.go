@@ -115,9 +115,20 @@ func (p *Provider) Control(ctx context.Context, path string, message any) ([]byt
 	if err != nil {
 		return nil, err
 	}
+	return p.control(ctx, http.MethodPost, path, bytes.NewReader(body))
+}
+
+// FlushLedger has the ledger's file hold all that the provider has done until now. It writes calls of its API with a
+// short delay otherwise.
+func (p *Provider) FlushLedger(ctx context.Context) error {
+	_, err := p.control(ctx, http.MethodGet, "/-/ledger", http.NoBody)
+	return err
+}
+
+func (p *Provider) control(ctx context.Context, method, path string, body io.Reader) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.ControlURL+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, p.ControlURL+path, body)
 	if err != nil {
 		return nil, err
 	}
