@@ -1,0 +1,250 @@
+package admission_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+)
+
+var _ = Describe("a manifest that makes sense", func() {
+	DescribeTable("is accepted",
+		func(ctx SpecContext, manifest, change string) {
+			object := changed(manifest, change)
+			object.SetNamespace(newNamespace(ctx))
+			Expect(as(secretReader).Create(ctx, object)).To(Succeed(), text(object))
+		},
+		Entry("the smallest client", smallestClient, `{}`),
+		Entry("the smallest account", smallestAccount, `{}`),
+		Entry("a token endpoint without a path", smallestClient, `endpoints: {token: "https://provider.example"}`),
+		Entry("a token endpoint with a port and a query of its own", smallestClient, `endpoints: {token: "https://provider.example:8443/token?audience=a&filter%5Bx%5D=b%20c&scopes=all"}`),
+		Entry("a token endpoint at an IPv6 address", smallestClient, `endpoints: {token: "https://[2001:db8::1]:8443/token"}`),
+		Entry("a token endpoint on localhost without TLS", smallestClient, `endpoints: {token: "http://localhost:8080/token"}`),
+		Entry("a token endpoint at a loopback address without TLS", smallestClient, `endpoints: {token: "http://127.0.0.1:8080/token"}`),
+		Entry("a token endpoint at the IPv6 loopback address without TLS", smallestClient, `endpoints: {token: "http://[::1]:8080/token"}`),
+		Entry("an @ in a path", smallestClient, `endpoints: {token: "https://provider.example/@me/token"}`),
+		Entry("a client id from a Secret", smallestClient, `{clientID: null, clientIDRef: {name: provider-client, key: client_id}}`),
+		Entry("a client id with a colon, in the body", smallestClient, `clientID: "urn:my:client"`),
+		Entry("HTTP Basic as the standard has it", smallestClient, `{clientID: "my:client", authentication: {method: ClientSecretBasic, basicEncoding: RFC6749}}`),
+		Entry("HTTP Basic as many servers have it", smallestClient, `authentication: {method: ClientSecretBasic, basicEncoding: Raw}`),
+		Entry("scopes that are URLs", smallestClient, `scopes: ["https://provider.example/auth/invoices.readonly", "openid", "a!#$%&'()*+,-./:;<=>?@[]^_{|}~"]`),
+		Entry("a client for other namespaces", smallestClient, `
+scopes: [contact, invoices]
+allowedNamespaces:
+- {from: Selector, selector: {matchLabels: {billing: allowed}}, grants: [ClientCredentials], scopes: [invoices]}
+- {from: Selector, selector: {matchExpressions: [{key: team, operator: Exists}]}, grants: [ClientCredentials]}
+- {from: All}`),
+		Entry("every field of a client", smallestClient, `
+authentication: {method: ClientSecretPost}
+tokenRequest: {bodyFormat: JSON, sendScope: Always, timeoutSeconds: 30}
+accessTokens: {defaultLifetimeSeconds: 3600}
+refreshBeforeSeconds: 14400
+tls: {caRef: {name: provider-client, key: ca.crt}}`),
+		Entry("every field of an account", smallestAccount, `
+clientRef: {name: provider, namespace: platform}
+scopes: [invoices]
+onBehalfOf: acct_8f2
+refreshBeforeSeconds: 3600
+secret: {name: acme.token, type: Opaque, labels: {team: shop, shop.example/tier: "1"}, annotations: {shop.example/Note: "any text, 1"}}
+suspend: true`),
+	)
+
+	It("has status.observedGeneration -1 until the operator has looked, so that nothing looks healthy before", func(ctx SpecContext) {
+		namespace := newNamespace(ctx)
+		for _, manifest := range []string{smallestClient, smallestAccount} {
+			object := parse(manifest)
+			object.SetNamespace(namespace)
+			Expect(as(secretReader).Create(ctx, object)).To(Succeed())
+			Expect(as(viewer).Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+			Expect(object.Object["status"]).To(Equal(map[string]any{"observedGeneration": int64(-1)}), object.GetKind())
+		}
+	})
+
+	It("cannot bring a status of its own", func(ctx SpecContext) {
+		object := parse(smallestAccount)
+		object.SetNamespace(newNamespace(ctx))
+		object.Object["status"] = map[string]any{"observedGeneration": int64(1), "sealedCredential": "forged"}
+		Expect(as(tenant).Create(ctx, object)).To(Succeed())
+		Expect(as(viewer).Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+		Expect(object.Object["status"]).To(Equal(map[string]any{"observedGeneration": int64(-1)}))
+	})
+})
+
+var _ = Describe("the samples", func() {
+	It("are accepted, and no account's Secret is one that a client names", func(ctx SpecContext) {
+		objects := parseAll(render(ctx, "samples"))
+		Expect(objects).NotTo(BeEmpty())
+		namespace := newNamespace(ctx)
+		named, written := map[string]bool{}, map[string]bool{}
+		for _, object := range objects {
+			object.SetNamespace(namespace)
+			Expect(suite.admin.Create(ctx, object)).To(Succeed(), text(object))
+			if name, found, _ := unstructured.NestedString(object.Object, "spec", "authentication", "clientSecretRef", "name"); found {
+				named[name] = true
+			}
+			if object.GetKind() == "ConnectedAccount" {
+				name, found, _ := unstructured.NestedString(object.Object, "spec", "secret", "name")
+				if !found {
+					name = object.GetName()
+				}
+				Expect(written).NotTo(HaveKey(name), "two accounts write one Secret")
+				written[name] = true
+			}
+		}
+		for name := range written {
+			Expect(named).NotTo(HaveKey(name), "the account's token would be written over the client's secret")
+		}
+	})
+})
+
+var _ = Describe("the largest legal objects", func() {
+	scopes := func(count int) []any {
+		var all []any
+		for i := range count {
+			// They differ at the end only, which is what costs most to compare.
+			all = append(all, strings.Repeat("x", 256-4)+fmt.Sprintf("%04d", i))
+		}
+		return all
+	}
+	namespaces := func(count int) []any {
+		var all []any
+		for range count {
+			all = append(all, map[string]any{
+				"from":     "Selector",
+				"selector": map[string]any{"matchLabels": map[string]any{"team": "shop"}},
+				"grants":   []any{"ClientCredentials"}, "scopes": scopes(100),
+			})
+		}
+		return all
+	}
+	largestClient := func() *unstructured.Unstructured {
+		object := parse(smallestClient)
+		endpoint := "https://provider.example/token?audience="
+		merge(object.Object, map[string]any{"spec": map[string]any{
+			"endpoints":         map[string]any{"token": endpoint + strings.Repeat("a", 2048-len(endpoint))},
+			"clientID":          strings.Repeat("c", 512),
+			"authentication":    map[string]any{"clientSecretRef": map[string]any{"key": strings.Repeat("k", 253)}},
+			"scopes":            scopes(100),
+			"allowedNamespaces": namespaces(32),
+		}})
+		return object
+	}
+	largestAccount := func() *unstructured.Unstructured {
+		labels, annotations := map[string]any{}, map[string]any{}
+		for i := range 16 {
+			key := fmt.Sprintf("%s.example/%s%02d", strings.Repeat("d", 63), strings.Repeat("k", 61), i)
+			labels[key], annotations[key] = strings.Repeat("v", 63), strings.Repeat("v", 4096)
+		}
+		object := parse(smallestAccount)
+		merge(object.Object, map[string]any{"spec": map[string]any{
+			"scopes": scopes(100), "onBehalfOf": strings.Repeat("~", 256),
+			"secret": map[string]any{"name": strings.Repeat("n", 63), "labels": labels, "annotations": annotations},
+		}})
+		return object
+	}
+
+	It("are accepted: the rules of the schema stay within what the API server lets them cost", func(ctx SpecContext) {
+		namespace := newNamespace(ctx)
+		for _, object := range []*unstructured.Unstructured{largestClient(), largestAccount()} {
+			object.SetNamespace(namespace)
+			Expect(as(secretReader).Create(ctx, object)).To(Succeed())
+		}
+	})
+
+	DescribeTable("are refused with one item more",
+		func(ctx SpecContext, object *unstructured.Unstructured, field string, value any, message string) {
+			object.SetNamespace(newNamespace(ctx))
+			merge(object.Object, map[string]any{"spec": map[string]any{field: value}})
+			err := as(secretReader).Create(ctx, object)
+			Expect(err).To(HaveOccurred())
+			Expect(complaint(err, object)).To(Equal(message))
+		},
+		Entry("a scope", largestAccount(), "scopes", scopes(101), "spec.scopes: Too many: 101: must have at most 100 items"),
+		Entry("a scope of the client", largestClient(), "scopes", scopes(101), "spec.scopes: Too many: 101: must have at most 100 items"),
+		Entry("an entry for namespaces", largestClient(), "allowedNamespaces", namespaces(33), "spec.allowedNamespaces: Too many: 33: must have at most 32 items"),
+		Entry("a character", largestAccount(), "onBehalfOf", strings.Repeat("~", 257), "spec.onBehalfOf: Too long: may not be more than 256 bytes"),
+	)
+})
+
+// Today there is one grant, and no other that one could write in its place. These rules are for the next one, so they are
+// tried on a copy of the definitions, in a group of its own, that has two.
+var _ = Describe("with a second grant", Ordered, func() {
+	const group, other = "two-grants.admission.test", "AuthorizationCode"
+	BeforeAll(func(ctx SpecContext) {
+		install(ctx, group, "oauthclients", func(spec *apiextensionsv1.JSONSchemaProps) {
+			addToEnum(spec, other, "grants", "[]")
+			addToEnum(spec, other, "allowedNamespaces", "[]", "grants", "[]")
+		})
+		install(ctx, group, "connectedaccounts", func(spec *apiextensionsv1.JSONSchemaProps) {
+			addToEnum(spec, other, "grant", "type")
+		})
+	})
+	create := func(ctx context.Context, manifest, change string) (*unstructured.Unstructured, error) {
+		object := changed(manifest, change)
+		object.SetAPIVersion(group + "/v1alpha1")
+		object.SetNamespace(newNamespace(ctx))
+		return object, suite.admin.Create(ctx, object)
+	}
+
+	It("the type of an account's grant cannot be changed", func(ctx SpecContext) {
+		object, err := create(ctx, smallestAccount, `{}`)
+		Expect(err).NotTo(HaveOccurred())
+		merge(object.Object, map[string]any{"spec": map[string]any{"grant": map[string]any{"type": other}}})
+		err = suite.admin.Update(ctx, object)
+		Expect(err).To(HaveOccurred())
+		Expect(complaint(err, object)).To(Equal("spec.grant.type: Invalid value: the type of a grant cannot be changed: delete the account and create it again"))
+	})
+
+	It("other namespaces are not allowed a grant that the client does not have", func(ctx SpecContext) {
+		object, err := create(ctx, smallestClient, `allowedNamespaces: [{from: All, grants: [AuthorizationCode]}]`)
+		Expect(err).To(HaveOccurred())
+		Expect(complaint(err, object)).To(Equal("spec.allowedNamespaces: Invalid value: an entry allows a grant that is not in spec.grants: add it there, or remove it here"))
+	})
+})
+
+// install installs a copy of one of our definitions in another group, with its spec changed, and waits until it is served.
+func install(ctx context.Context, group, plural string, change func(spec *apiextensionsv1.JSONSchemaProps)) {
+	GinkgoHelper()
+	ours := &apiextensionsv1.CustomResourceDefinition{}
+	Expect(suite.admin.Get(ctx, client.ObjectKey{Name: plural + "." + v1alpha1.Group}, ours)).To(Succeed())
+	widened := &apiextensionsv1.CustomResourceDefinition{Spec: *ours.Spec.DeepCopy()}
+	widened.Name = plural + "." + group
+	widened.Spec.Group = group
+	widened.Spec.Names.ShortNames, widened.Spec.Names.Categories = nil, nil
+	root := widened.Spec.Versions[0].Schema.OpenAPIV3Schema
+	spec := root.Properties["spec"]
+	change(&spec)
+	root.Properties["spec"] = spec
+	Expect(suite.admin.Create(ctx, widened)).To(Succeed())
+	DeferCleanup(func(ctx context.Context) { Expect(suite.admin.Delete(ctx, widened)).To(Succeed()) })
+
+	served := &unstructured.UnstructuredList{}
+	served.SetAPIVersion(group + "/v1alpha1")
+	served.SetKind(ours.Spec.Names.ListKind)
+	Eventually(func() error { return suite.admin.List(ctx, served) }).Should(Succeed())
+}
+
+// addToEnum adds a value to the enum at a path, where [] stands for the items of a list.
+func addToEnum(schema *apiextensionsv1.JSONSchemaProps, value string, path ...string) {
+	GinkgoHelper()
+	if len(path) == 0 {
+		Expect(schema.Enum).NotTo(BeEmpty())
+		schema.Enum = append(schema.Enum, apiextensionsv1.JSON{Raw: []byte(`"` + value + `"`)})
+		return
+	}
+	if path[0] == "[]" {
+		addToEnum(schema.Items.Schema, value, path[1:]...)
+		return
+	}
+	property, found := schema.Properties[path[0]]
+	Expect(found).To(BeTrue(), path[0])
+	addToEnum(&property, value, path[1:]...)
+	schema.Properties[path[0]] = property
+}

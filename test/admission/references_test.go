@@ -1,0 +1,115 @@
+package admission_test
+
+import (
+	"context"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const placementRefusal = "clients and accounts do not belong in the operator's own namespace: choose another one"
+
+// referenceRefusal is what the policy on references says of a field that names a Secret.
+func referenceRefusal(field, name, namespace string) string {
+	return "whoever writes this spec must be allowed to get the Secret that spec." + field + " names, " + name +
+		": have somebody apply it who may, or ask for that permission in the namespace " + namespace
+}
+
+var _ = Describe("P3 a client", func() {
+	var namespace string
+	BeforeEach(func(ctx SpecContext) { namespace = newNamespace(ctx) })
+	build := func(change string) *unstructured.Unstructured {
+		object := changed(smallestClient, change)
+		object.SetNamespace(namespace)
+		return object
+	}
+
+	DescribeTable("S01 that names a Secret is refused to somebody who may not read it",
+		func(ctx SpecContext, user, change, field, name string) {
+			expectForbidden(as(user).Create(ctx, build(change)), referenceRefusal(field, name, namespace))
+		},
+		Entry("as the client secret", tenant, `{}`, "authentication.clientSecretRef", clientSecret),
+		Entry("as the client secret, where another may be read", secretReader,
+			`authentication: {clientSecretRef: {name: theirs}}`, "authentication.clientSecretRef", "theirs"),
+		Entry("as the client identifier", secretReader, `{clientID: null, clientIDRef: {name: theirs, key: id}}`, "clientIDRef", "theirs"),
+		Entry("as the trusted certificates", secretReader, `tls: {caRef: {name: theirs, key: ca.crt}}`, "tls.caRef", "theirs"),
+	)
+
+	It("S01 that names a Secret, in each place where it can, is accepted from somebody who may read it", func(ctx SpecContext) {
+		everywhere := `{clientID: null, clientIDRef: {name: provider-client, key: id}, tls: {caRef: {name: provider-client, key: ca.crt}}}`
+		Expect(as(secretReader).Create(ctx, build(everywhere))).To(Succeed())
+	})
+
+	It("S02 is not sent to another host by somebody who may not read its secret", func(ctx SpecContext) {
+		object := build(`{}`)
+		Expect(suite.admin.Create(ctx, object)).To(Succeed())
+		refusal := referenceRefusal("authentication.clientSecretRef", clientSecret, namespace)
+		for _, user := range []string{tenant, administrator} {
+			setEndpoint(object, "https://elsewhere.example/token")
+			expectForbidden(as(user).Update(ctx, object), refusal)
+			patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"endpoints":{"token":"https://elsewhere.example/token"}}}`))
+			expectForbidden(as(user).Patch(ctx, object.DeepCopy(), patch), refusal)
+		}
+		Expect(suite.admin.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+		endpoint, _, _ := unstructured.NestedString(object.Object, "spec", "endpoints", "token")
+		Expect(endpoint).To(Equal("https://provider.example/oauth/token"))
+	})
+
+	It("S02 is sent to another host by somebody who may read its secret", func(ctx SpecContext) {
+		object := build(`{}`)
+		Expect(suite.admin.Create(ctx, object)).To(Succeed())
+		setEndpoint(object, "https://elsewhere.example/token")
+		Expect(as(secretReader).Update(ctx, object)).To(Succeed())
+	})
+
+	It("may have its labels, annotations and finalizers edited without the right to read, and be deleted", func(ctx SpecContext) {
+		object := build(`{}`)
+		Expect(suite.admin.Create(ctx, object)).To(Succeed())
+		object.SetLabels(map[string]string{"team": "shop"})
+		object.SetAnnotations(map[string]string{"note": "ours"})
+		object.SetFinalizers([]string{"shop.example/wait"})
+		Expect(as(tenant).Update(ctx, object)).To(Succeed())
+		object.SetFinalizers(nil)
+		Expect(as(tenant).Update(ctx, object)).To(Succeed())
+		Expect(as(tenant).Delete(ctx, object)).To(Succeed())
+	})
+})
+
+var _ = Describe("P3 an account", func() {
+	It("names no Secret that is read, so whoever may write accounts writes it", func(ctx SpecContext) {
+		object := changed(smallestAccount, `secret: {name: provider-client}`)
+		object.SetNamespace(newNamespace(ctx))
+		Expect(as(tenant).Create(ctx, object)).To(Succeed())
+		merge(object.Object, map[string]any{"spec": map[string]any{"suspend": true}})
+		Expect(as(editor).Update(ctx, object)).To(Succeed())
+	})
+})
+
+var _ = Describe("S03 in the operator's own namespace", func() {
+	for _, manifest := range []string{smallestClient, smallestAccount} {
+		It("no "+parse(manifest).GetKind()+" is created, whoever asks", func(ctx SpecContext) {
+			for _, creator := range []client.Client{as(secretReader), suite.admin} {
+				object := parse(manifest)
+				object.SetNamespace(operatorNamespace)
+				expectForbidden(creator.Create(ctx, object), placementRefusal)
+			}
+		})
+
+		It("no "+parse(manifest).GetKind()+" is created by server-side apply", func(ctx SpecContext) {
+			object := parse(manifest)
+			object.SetNamespace(operatorNamespace)
+			expectForbidden(apply(ctx, suite.admin, object), placementRefusal)
+		})
+	}
+})
+
+func apply(ctx context.Context, writer client.Client, object *unstructured.Unstructured) error {
+	return writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("test"))
+}
+
+func setEndpoint(object *unstructured.Unstructured, endpoint string) {
+	GinkgoHelper()
+	Expect(unstructured.SetNestedField(object.Object, endpoint, "spec", "endpoints", "token")).To(Succeed())
+}
