@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -179,7 +180,8 @@ func TestClusterEndsWithTheProcessThatStartedIt(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line, err := bufio.NewReader(output).ReadString('\n')
+	reader := bufio.NewReader(output)
+	line, err := reader.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +200,20 @@ func TestClusterEndsWithTheProcessThatStartedIt(t *testing.T) {
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	// The pipe ends when nobody holds its other end any more, the guarded process neither.
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, reader)
+	}()
+	await(t, "the guarded process to be gone", func(context.Context) bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
 	_ = child.Wait()
 
 	await(t, "the API server to be gone and its folder removed", func(ctx context.Context) bool {

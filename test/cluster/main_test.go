@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,10 +50,22 @@ func run(m *testing.M) int {
 	return code
 }
 
-// lonely is the child process of TestClusterEndsWithTheProcessThatStartedIt.
+// lonely is the child process of TestClusterEndsWithTheProcessThatStartedIt. It starts a cluster, and a process that is
+// guarded, which has the same standard output.
 func lonely(ctx context.Context) int {
 	started, err := cluster.Start(ctx, cluster.Options{ControllerManager: true})
 	if err != nil {
+		fmt.Println("error:", err)
+		return 1
+	}
+	guarded := exec.CommandContext(ctx, "sleep", "600")
+	guarded.Stdout = os.Stdout
+	guarded.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := guarded.Start(); err != nil {
+		fmt.Println("error:", err)
+		return 1
+	}
+	if _, err := started.Guard("guarded", guarded.Process.Pid); err != nil {
 		fmt.Println("error:", err)
 		return 1
 	}

@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	// OperatorNamespace and OperatorName are where the installation puts the operator's Deployment, and what that and its
-	// ServiceAccount are called.
+	// OperatorNamespace is where the installation puts the operator.
 	OperatorNamespace = "oauth-operator-system"
-	OperatorName      = "oauth-operator"
+	// OperatorName is what its Deployment and its ServiceAccount are called.
+	OperatorName = "oauth-operator"
 )
 
 // OperatorOptions say how this run of the operator differs from what its Deployment says. The zero value: in nothing but
@@ -93,7 +93,8 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 		return nil, err
 	}
 	s.logf("the operator starts: %s", strings.Join(operator.Args, " "))
-	return operator, operator.await(ctx, func(ctx context.Context) bool { return answersOK(ctx, operator.ProbeURL+"/readyz") })
+	err = operator.await(ctx, func(ctx context.Context) bool { return answersOK(ctx, operator.ProbeURL+"/readyz") })
+	return operator, err
 }
 
 // environmentOf is what the kubelet would make of the container's variables.

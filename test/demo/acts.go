@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/oauth-operator/oauth-operator/test/stage"
+)
+
+// play is what happens while the workloads call. Nothing of it may be noticed by them, and nothing but renewals may cost
+// a call of a token endpoint.
+func (d *demo) play(ctx context.Context) error {
+	began := time.Now()
+	d.screen.show(ctx, d.rows)
+	first, err := d.token(smartBusinessAll)
+	if err != nil {
+		return err
+	}
+	for _, act := range []func(context.Context) error{
+		d.callWhatMustBeRefused,
+		func(ctx context.Context) error { return d.callWithRevoked(ctx, "smartbills") },
+		func(ctx context.Context) error { return d.deleteSecret(ctx, "smartbusiness-invoices") },
+		func(ctx context.Context) error { return d.callWithExpired(ctx, first) },
+		d.restartOperator,
+		func(ctx context.Context) error { return d.editSecret(ctx, "smartbills") },
+	} {
+		if err := act(ctx); err != nil {
+			return err
+		}
+	}
+	d.screen.sayf("waiting until each token has been renewed %d times", leastRenewals)
+	err = d.await(ctx, "the renewals", mostRun-time.Since(began), func(context.Context) (bool, error) {
+		enough, err := d.everyTally(func(of accountTally) bool { return of.renewals() >= leastRenewals })
+		return enough && time.Since(began) >= leastRun, err
+	})
+	if err != nil && ctx.Err() == nil {
+		// What is missing is for the verdict to say.
+		d.screen.sayf("%v", err)
+		return d.ended()
+	}
+	return err
+}
+
+// deleteSecret deletes a token Secret, and waits until it is back.
+func (d *demo) deleteSecret(ctx context.Context, name string) error {
+	before, err := d.stage.Secret(ctx, name)
+	if err != nil {
+		return err
+	}
+	d.screen.sayf("the user deletes the Secret %s", name)
+	if _, err := d.stage.Kubectl(ctx, d.developer, "delete", "secret", name, "--namespace="+stage.Namespace); err != nil {
+		return err
+	}
+	return d.awaitRepair(ctx, name, func(now *corev1.Secret) bool { return now.UID != before.UID })
+}
+
+// editSecret overwrites the token in a Secret, under a key that the workload does not read: what happens to a workload that
+// reads a token which somebody has broken is no question.
+func (d *demo) editSecret(ctx context.Context, name string) error {
+	const patch = `{"stringData":{"access_token":"edited by hand"}}`
+	d.screen.sayf("the user overwrites access_token in the Secret %s", name)
+	if _, err := d.stage.Kubectl(ctx, d.developer, "patch", "secret", name, "--namespace="+stage.Namespace, "--patch="+patch); err != nil {
+		return err
+	}
+	return d.awaitRepair(ctx, name, func(now *corev1.Secret) bool {
+		token := now.Data["access_token"]
+		return len(token) > 0 && bytes.Contains(now.Data["headers"], token)
+	})
+}
+
+func (d *demo) awaitRepair(ctx context.Context, name string, repaired func(*corev1.Secret) bool) error {
+	began := time.Now()
+	err := d.await(ctx, "the Secret "+name+" to be put right", bound, func(ctx context.Context) (bool, error) {
+		now, err := d.stage.Secret(ctx, name)
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil && repaired(now), err
+	})
+	if err != nil {
+		return err
+	}
+	d.screen.sayf("the operator has put it right, seen %s after kubectl ended", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// restartOperator ends the operator as a kubelet would, and starts it again.
+func (d *demo) restartOperator(ctx context.Context) error {
+	began := time.Now()
+	d.screen.sayf("the operator is stopped (SIGTERM) and started again")
+	operator := d.operator
+	d.operator = nil
+	if err := operator.Stop(); err != nil {
+		return err
+	}
+	var err error
+	if d.operator, err = d.stage.StartOperator(ctx, stage.OperatorOptions{}); err != nil {
+		return err
+	}
+	d.screen.sayf("the operator is back after %s", time.Since(began).Round(10*time.Millisecond))
+	return nil
+}
+
+// keepRunning has the verdict spoken on what was written so far, lets everything go on, and ends it when the user does.
+func (d *demo) keepRunning(ctx context.Context) int {
+	if err := d.stage.Provider.FlushLedger(ctx); err != nil {
+		return d.fail(err)
+	}
+	reasons, last, code := d.verdict(ctx)
+	d.screen.print(reasons + last + "\n\n")
+	if err := d.goOn(ctx); err != nil && ctx.Err() == nil {
+		return d.fail(err)
+	}
+	if err := errors.Join(d.stage.Stop(), d.stage.Remove()); err != nil {
+		return d.fail(err)
+	}
+	d.screen.print("\ndemo: everything is stopped and removed\n")
+	return code
+}
+
+// goOn starts again what was stopped for the verdict, and returns when the user has had enough or a program has ended.
+func (d *demo) goOn(ctx context.Context) error {
+	var err error
+	if d.operator, err = d.stage.StartOperator(ctx, stage.OperatorOptions{}); err != nil {
+		return err
+	}
+	if err := d.startActors(ctx); err != nil {
+		return err
+	}
+	d.screen.print(d.whatToTry())
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if err := d.ended(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (d *demo) whatToTry() string {
+	return fmt.Sprintf(`
+Operator and workloads run again. In another terminal:
+
+  export KUBECONFIG=%[1]s
+  export PATH=%[2]s:$PATH
+
+  kubectl -n %[3]s get connectedaccounts --watch
+  kubectl -n %[3]s get secret smartbills-acme -o yaml
+  kubectl -n %[3]s delete secret smartbusiness-invoices
+  kubectl -n %[3]s get events --sort-by=.lastTimestamp
+  curl --cacert %[4]s -H @%[5]s/headers %[6]s
+  tail -f %[7]s | grep token_request
+
+Logs of all programs are in %[8]s.
+Ctrl-C ends everything and removes that folder.
+`, d.developer, filepath.Dir(d.stage.Cluster.Kubectl), stage.Namespace, d.stage.Provider.CAFile, d.mount("smartbills-acme"),
+		d.stage.Provider.URL+pathOfAccount(stage.ConnectedAccountID), d.stage.Provider.Ledger, d.stage.Dir)
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/test/cluster"
+	"github.com/oauth-operator/oauth-operator/test/provider"
+)
+
+const (
+	operatorNamespace = "oauth-operator-system"
+	operatorUser      = "system:serviceaccount:" + operatorNamespace + ":oauth-operator"
+
+	resourceAccounts = "connectedaccounts"
+	resourceClients  = "oauthclients"
+)
+
+// evidence is what the two files say.
+type evidence struct {
+	entries []provider.Entry
+	events  []cluster.AuditEvent
+	// tokenInAudit: the audit log has something in it that begins like a token.
+	tokenInAudit bool
+}
+
+func readEvidence(ledger, audit string) (evidence, error) {
+	entries, err := provider.ReadLedger(ledger)
+	if err != nil {
+		return evidence{}, err
+	}
+	events, err := cluster.ReadAudit(audit)
+	if err != nil {
+		return evidence{}, err
+	}
+	text, err := os.ReadFile(audit)
+	return evidence{entries: entries, events: events, tokenInAudit: bytes.Contains(text, []byte(provider.AccessTokenPrefix))}, err
+}
+
+// account is a ConnectedAccount, as its user created it.
+type account struct {
+	name     string
+	clientID string
+	secret   string
+	created  time.Time
+	// keeps are the credentials that the operator wrote into its status, in order.
+	keeps []keep
+	// calls are the token requests that brought them, in order.
+	calls []call
+}
+
+// keep is a write of the status that has a new credential in it.
+type keep struct {
+	rotation int64
+	// written is when the API server received it. last and next are its lastRefreshTime and nextRefreshTime.
+	written, last, next time.Time
+}
+
+// call is a request that reached a token endpoint.
+type call struct {
+	number             uint64
+	clientID           string
+	received, answered time.Time
+	granted            bool
+	// token is the fingerprint of what was issued, which lives until expires.
+	token   string
+	scope   string
+	expires time.Time
+}
+
+// lifetime is how long the token lives.
+func (c call) lifetime() time.Duration { return c.expires.Sub(c.answered) }
+
+// callsOf are the token requests in the ledger, with what they brought.
+func callsOf(entries []provider.Entry) []call {
+	var calls []call
+	for _, entry := range entries {
+		switch entry.Kind {
+		case provider.KindTokenRequest:
+			calls = append(calls, call{
+				number: entry.Request, clientID: entry.ClientID, received: entry.ReceivedTime, answered: entry.Time,
+				granted: entry.Outcome == provider.Granted,
+			})
+		case provider.KindIssued:
+			if at := slices.IndexFunc(calls, func(c call) bool { return c.number == entry.Request }); at >= 0 {
+				calls[at].token, calls[at].scope, calls[at].expires = entry.AccessFingerprint, entry.Scope, entry.ExpiresTime
+				// The token's life begins here.
+				calls[at].answered = entry.Time
+			}
+		default:
+		}
+	}
+	return calls
+}
+
+// accountsOf are the accounts that were created, by the audit log, with what was kept for them.
+func accountsOf(events []cluster.AuditEvent) ([]*account, error) {
+	clients := map[string]string{} // client ids by name
+	var accounts []*account
+	for _, event := range events {
+		if !succeeded(event) || !writes(event) || event.Group != v1alpha1.Group || len(event.RequestObject) == 0 {
+			continue
+		}
+		switch {
+		case event.Resource == resourceClients && event.Subresource == "" && event.Code == created:
+			var client v1alpha1.OAuthClient
+			if err := json.Unmarshal(event.RequestObject, &client); err != nil {
+				return nil, fmt.Errorf("audit event %s: %w", event.ID, err)
+			}
+			clients[client.Name] = client.Spec.ClientID
+		case event.Resource == resourceAccounts:
+			var body v1alpha1.ConnectedAccount
+			if err := json.Unmarshal(event.RequestObject, &body); err != nil {
+				return nil, fmt.Errorf("audit event %s: %w", event.ID, err)
+			}
+			accounts = take(accounts, event, body)
+		default:
+		}
+	}
+	for _, each := range accounts {
+		each.clientID = clients[each.clientID]
+	}
+	return accounts, nil
+}
+
+// created is the HTTP status of a request that made an object.
+const created = 201
+
+// take adds an account, or what a status that was written says of one.
+func take(accounts []*account, event cluster.AuditEvent, body v1alpha1.ConnectedAccount) []*account {
+	if event.Subresource == "" && event.Code == created {
+		return append(accounts, &account{
+			name: body.Name, clientID: body.Spec.ClientRef.Name, secret: cmp.Or(body.Spec.Secret.Name, body.Name), created: event.Received,
+		})
+	}
+	at := slices.IndexFunc(accounts, func(a *account) bool { return a.name == event.Name })
+	if at < 0 || event.Subresource != "status" || event.User != operatorUser {
+		return accounts
+	}
+	of, status := accounts[at], body.Status
+	if status.Rotations == of.rotation() {
+		return accounts
+	}
+	kept := keep{rotation: status.Rotations, written: event.Received}
+	if status.LastRefreshTime != nil {
+		kept.last = status.LastRefreshTime.Time
+	}
+	if status.NextRefreshTime != nil {
+		kept.next = status.NextRefreshTime.Time
+	}
+	of.keeps = append(of.keeps, kept)
+	return accounts
+}
+
+// rotation is that of the newest credential.
+func (a *account) rotation() int64 {
+	if len(a.keeps) == 0 {
+		return 0
+	}
+	return a.keeps[len(a.keeps)-1].rotation
+}
+
+// succeeded: a request that was answered and carried out.
+func succeeded(event cluster.AuditEvent) bool {
+	return event.Stage == cluster.StageResponseComplete && event.Code >= 200 && event.Code < 300 && !event.DryRun
+}
+
+func writes(event cluster.AuditEvent) bool {
+	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, event.Verb)
+}
