@@ -76,7 +76,7 @@ func run(ctx context.Context, terminal *os.File, keep bool) int {
 	d.screen.print(explanation)
 	err := d.prepare(ctx)
 	if err == nil {
-		err = errors.Join(d.play(ctx), d.stopActors())
+		err = errors.Join(d.play(ctx), d.searchOutput(ctx), d.stopActors())
 	}
 	d.screen.stop()
 	switch {

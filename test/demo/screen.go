@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -48,6 +49,7 @@ type screen struct {
 
 	mu    sync.Mutex
 	out   io.Writer
+	said  bytes.Buffer // all that was written, to be searched for secrets
 	table []string // as it stands there now
 	end   func()
 }
@@ -89,6 +91,7 @@ func (s *screen) replace(text string, table []string) {
 		all.WriteString(line + "\n")
 	}
 	s.table = table
+	s.said.WriteString(all.String())
 	_, _ = io.WriteString(s.out, all.String()) // whoever looks at it has gone
 }
 
