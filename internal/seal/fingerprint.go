@@ -20,7 +20,7 @@ const (
 // It is HMAC-SHA-256 (RFC 2104) under the primary key of FingerprintKeyset of these texts, each preceded by its
 // length in bytes as eight bytes, big endian:
 //
-//	"oauth-operator.dev/fingerprint/v1"  purpose  part  part ...
+//	"oauth-operator.dev/fingerprint/v1"  purpose  first part  second part ...
 //
 // in base32 (RFC 4648 section 6), lower case, without padding: 52 characters of a-z and 2-7, fit for a URL, a file
 // name, and the value of a Kubernetes label. Safe for concurrent use.

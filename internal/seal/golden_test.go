@@ -17,7 +17,8 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/secret"
 )
 
-var updateGolden = flag.Bool("update-golden", false, "write the golden vectors that do not exist yet; existing ones are never overwritten")
+var updateGolden = flag.Bool( //nolint:gochecknoglobals // a test binary has no other place for a flag
+	"update-golden", false, "write the golden vectors that do not exist yet; existing ones are never overwritten")
 
 // goldenFolder holds the vectors of format version 1. A released vector is never changed or removed: it stands for
 // what lies in the status of somebody's accounts.
@@ -46,7 +47,7 @@ type goldenCredential struct {
 	Rotation        int64     `json:"rotation"`
 	ClaimSequence   int64     `json:"claimSequence"`
 	Identity        string    `json:"identity"`
-	ClientNamespace string    `json:"client_namespace"`
+	ClientNamespace string    `json:"clientNamespace"`
 	IssuedTime      time.Time `json:"issuedTime"`
 	ExpirationTime  time.Time `json:"expirationTime"`
 	Access          string    `json:"access"`
@@ -107,7 +108,7 @@ func readVector(tb testing.TB, name string) vector {
 		tb.Fatal(err)
 	}
 	var golden vector
-	if err := json.Unmarshal(text, &golden); err != nil {
+	if err := json.Unmarshal(text, &golden); err != nil { //nolint:musttag // seal.Subject goes by its own names, which are settled
 		tb.Fatal(err)
 	}
 	return golden
@@ -201,7 +202,7 @@ func writeGolden(t *testing.T) {
 		}
 		golden.Fingerprints = goldenFingerprints(keyring)
 		golden.Refused = goldenRefusals(t, golden)
-		text, err := json.MarshalIndent(golden, "", "  ")
+		text, err := json.MarshalIndent(golden, "", "  ") //nolint:musttag // seal.Subject goes by its own names, which are settled
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,7 @@ const hmacKeyLength = 32
 
 // Keyring holds the keys. It comes from GenerateKeyring or ParseKeyring, never changes, is safe for concurrent use,
 // and prints as the id of its primary key.
-type Keyring struct {
+type Keyring struct { //nolint:recvcheck // printing must redact a copy as well, so those methods take a value
 	// held gives the keys. It is a function, because printing a struct that contains a Keyring in an unexported
 	// field goes by reflection and ignores the methods below. A function is printed as an address; a pointer to a
 	// struct is followed by some verbs.

@@ -241,7 +241,11 @@ func TestAHundredKeysFit(t *testing.T) {
 func keyValue(tb testing.TB, text string) string {
 	tb.Helper()
 	var parsed struct {
-		Key []struct{ KeyData struct{ Value string } }
+		Key []struct {
+			KeyData struct {
+				Value string `json:"value"`
+			} `json:"keyData"`
+		} `json:"key"`
 	}
 	if err := json.Unmarshal([]byte(text), &parsed); err != nil {
 		tb.Fatal(err)

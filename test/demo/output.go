@@ -15,8 +15,8 @@ import (
 // searchOutput looks for secrets in all that this program has shown and that the operator has logged. It knows the client
 // secrets and the tokens that are in the Secrets now; of the tokens before them it knows how they begin.
 func (d *demo) searchOutput(ctx context.Context) error {
-	if ctx.Err() != nil || d.operator == nil {
-		return nil // it was interrupted, or has failed already: there may be nothing to search any more
+	if interrupted := ctx.Err() != nil; interrupted || d.operator == nil {
+		return nil //nolint:nilerr // there may be nothing to search any more
 	}
 	d.screen.mu.Lock()
 	shown := slices.Clone(d.screen.said.Bytes())

@@ -50,7 +50,7 @@ type screen struct {
 	mu    sync.Mutex
 	out   io.Writer
 	said  bytes.Buffer // all that was written, to be searched for secrets
-	table []string // as it stands there now
+	table []string     // as it stands there now
 	end   func()
 }
 

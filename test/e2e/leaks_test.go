@@ -146,7 +146,7 @@ func written(t *testing.T, played *stage.Stage, operator *stage.Operator) map[st
 
 func metricsText(t *testing.T, address string) []byte {
 	t.Helper()
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, address, nil)
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, address, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

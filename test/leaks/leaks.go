@@ -26,15 +26,18 @@ type Finding struct {
 // by chance.
 func Search(text []byte, secret string) []Finding {
 	var found []Finding
-	views := map[string][]byte{"": text, " within a JSON string": unescaped(text)}
-	for view, content := range views {
+	for view, content := range map[string][]byte{"": text, "JSON string": unescaped(text)} {
+		within := strings.TrimRight(" within a "+view, " ")
+		if view == "" {
+			within = ""
+		}
 		for form, needle := range forms(secret) {
 			if at := bytes.Index(content, []byte(needle)); at >= 0 {
-				found = append(found, Finding{Form: form + view, Around: around(content, at, len(needle))})
+				found = append(found, Finding{Form: form + within, Around: around(content, at, len(needle))})
 			}
 		}
 		if at := bytes.Index(dumped(content), []byte(secret)); at >= 0 {
-			found = append(found, Finding{Form: "hex dump" + view})
+			found = append(found, Finding{Form: "hex dump" + within})
 		}
 	}
 	return found
@@ -44,7 +47,7 @@ func Search(text []byte, secret string) []Finding {
 func forms(secret string) map[string]string {
 	all := map[string]string{
 		"raw": secret, "hex": hex.EncodeToString([]byte(secret)), "upper case hex": strings.ToUpper(hex.EncodeToString([]byte(secret))),
-		"spaced hex": strings.TrimSpace(regexp.MustCompile("..").ReplaceAllString(hex.EncodeToString([]byte(secret)), "$0 ")),
+		"spaced hex":  strings.TrimSpace(regexp.MustCompile("..").ReplaceAllString(hex.EncodeToString([]byte(secret)), "$0 ")),
 		"URL-escaped": url.QueryEscape(secret), "path-escaped": url.PathEscape(secret),
 	}
 	if encoded, err := json.Marshal(secret); err == nil {
@@ -67,7 +70,7 @@ func unescaped(text []byte) []byte {
 }
 
 // dumpLine is a line of a hex dump: an offset, sixteen bytes, and the same as text.
-var dumpLine = regexp.MustCompile(`(?m)^[^\n]*?\b[0-9a-f]{8}  ((?:[0-9a-f]{2} +){1,16})`) //nolint:gochecknoglobals // compiled once, constant
+var dumpLine = regexp.MustCompile(`(?m)^[^\n]*?\b[0-9a-f]{8} {2}((?:[0-9a-f]{2} +){1,16})`)
 
 // dumped joins the columns of all hex dumps.
 func dumped(text []byte) []byte {
