@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"log/slog"
 	"os"
 
@@ -15,10 +16,13 @@ const maxVerbosity = 5
 
 // setLogger sends all logs, those of the libraries too, as JSON lines to standard error.
 func setLogger(verbosity int) {
-	level := slog.Level(-min(max(verbosity, 0), maxVerbosity))
-	handler := slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	handler := logHandler(os.Stderr, verbosity)
 	slog.SetDefault(slog.New(handler))
 	logger := logr.FromSlogHandler(handler)
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
+}
+
+func logHandler(output io.Writer, verbosity int) slog.Handler {
+	return slog.NewJSONHandler(output, &slog.HandlerOptions{Level: slog.Level(-min(max(verbosity, 0), maxVerbosity))})
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,15 +30,20 @@ import (
 
 const (
 	// stopGrace is how long the manager waits for laps that are under way, and drainGrace how long main then waits for
-	// exchanges that are still open. Together they stay below the Deployment's terminationGracePeriodSeconds (120).
-	stopGrace  = 50 * time.Second
-	drainGrace = 60 * time.Second
+	// exchanges that are still open; in between, giving up the lease may take releaseGrace. Together they stay below the
+	// Deployment's terminationGracePeriodSeconds, and above the 105 seconds of an exchange's own deadlines.
+	stopGrace    = 50 * time.Second
+	releaseGrace = 10 * time.Second
+	drainGrace   = 55 * time.Second
 	// startDeadline bounds what is read before the manager starts.
 	startDeadline = 30 * time.Second
 )
 
 func main() {
 	options, err := parseOptions(os.Args[1:], os.Getenv, os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "oauth-operator:", err)
 		os.Exit(2)
@@ -97,6 +103,7 @@ func newManager(config *rest.Config, options options) (ctrl.Manager, error) {
 		// The lease is given up last: until then nothing new begins anywhere, and what is under way here is finished.
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       ptr.To(stopGrace),
+		RenewDeadline:                 ptr.To(releaseGrace),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the manager: %w", err)

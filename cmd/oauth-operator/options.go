@@ -12,10 +12,13 @@ import (
 	"strconv"
 	"strings"
 
-	_ "sigs.k8s.io/controller-runtime/pkg/client/config" // registers --kubeconfig
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
 )
+
+// maxQPS is more than any API server answers.
+const maxQPS = 100_000
 
 // options are the flags.
 type options struct {
@@ -33,10 +36,9 @@ type options struct {
 
 func parseOptions(args []string, getenv func(string) string, output io.Writer) (options, error) {
 	var parsed options
-	// The process's own flag set has --kubeconfig already, which the client library registers there.
-	flags := flag.CommandLine
-	flags.Init("oauth-operator", flag.ContinueOnError)
+	flags := flag.NewFlagSet("oauth-operator", flag.ContinueOnError)
 	flags.SetOutput(output)
+	config.RegisterFlags(flags) // --kubeconfig, which the client library reads by itself
 	flags.StringVar(&parsed.namespace, "namespace", getenv("POD_NAMESPACE"), "the operator's own namespace, where keyring and lease live; default: the environment variable POD_NAMESPACE")
 	flags.BoolVar(&parsed.leaderElect, "leader-elect", true, "let one of several replicas work at a time")
 	flags.StringVar(&parsed.metricsAddress, "metrics-bind-address", ":8080", "the address of /metrics; 0 turns it off")
@@ -66,8 +68,8 @@ func (o options) check(rest []string) error {
 		return errors.New("set --namespace, or the environment variable POD_NAMESPACE, to the operator's own namespace")
 	case o.workers < 1 || o.workers > 256:
 		return errors.New("--max-concurrent-reconciles must be from 1 to 256")
-	case o.qps <= 0 || o.burst <= 0:
-		return errors.New("--kube-api-qps and --kube-api-burst must be more than 0")
+	case !(o.qps > 0 && o.qps <= maxQPS) || o.burst < 1: // NaN is none of both
+		return fmt.Errorf("--kube-api-qps must be more than 0 and at most %d, --kube-api-burst at least 1", maxQPS)
 	}
 	return nil
 }

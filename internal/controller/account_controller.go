@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -30,8 +32,16 @@ import (
 // cacheDelay is how long the cache may take to show what this process wrote, before a live read is made.
 const cacheDelay = 2 * time.Second
 
-// publishDelay is how soon a Secret that was refused is written again.
-const publishDelay = 10 * time.Second
+const (
+	// writeDeadline bounds the write of a status.
+	writeDeadline = 30 * time.Second
+	// shortestSleep keeps a mistake in a plan from becoming a hot loop. longestSleep bounds how late a lap can be where
+	// the machine slept or its clock was set, which timers do not notice; a lap without anything to do costs no request.
+	shortestSleep = time.Second
+	longestSleep  = 10 * time.Minute
+	// maxNote is the longest text of an event that the API server takes, in bytes.
+	maxNote = 1024
+)
 
 var errBehind = errors.New("the cache is behind this process's own write")
 
@@ -74,23 +84,24 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return ctrl.Result{}, err
 	}
 	plan := lifecycle.Decide(facts, r.Clock.Now())
-	log.FromContext(ctx).V(1).Info("decided", "rule", plan.Rule, "action", plan.Action, "publish", plan.Publish)
+	log.FromContext(ctx).V(1).Info("decided", "version", account.ResourceVersion, "rule", plan.Rule, "action", plan.Action, "publish", plan.Publish)
 
 	done, err := r.act(ctx, facts, plan)
 	if err != nil {
-		return ctrl.Result{}, err
+		return abandoned(err)
 	}
 	now := r.Clock.Now()
 	status := lifecycle.Status(facts, done, now)
 	if err := r.writeStatus(ctx, facts.Account, status); err != nil {
-		return abandonOnConflict(err)
+		return abandoned(err)
 	}
 	r.Metrics.observe(request.NamespacedName, &status, facts.Secret == lifecycle.SecretCurrent, now)
-	wake := lifecycle.Wake(facts, plan, &status, now)
-	if again := now.Add(publishDelay); done.PublishFinding != nil && (wake.IsZero() || again.Before(wake)) {
-		wake = again // what refuses the Secret may be mended without an event that reaches us
+	if facts.Secret == lifecycle.SecretCurrent {
+		if err := r.removeRenamed(ctx, facts.Account); err != nil {
+			return ctrl.Result{}, err
+		}
 	}
-	return wakeAt(wake, facts.Credential.ExpirationTime, now), nil
+	return wakeAt(lifecycle.Wake(facts, plan, &status, now), facts.Credential.ExpirationTime, now), nil
 }
 
 // act carries out the plan. The facts follow what is done: an exchange that is kept changes the credential in them.
@@ -107,7 +118,8 @@ func (r *AccountReconciler) act(ctx context.Context, facts *lifecycle.Facts, pla
 			return done, err
 		}
 		done.Failure = failure
-		publish = failure == nil && lifecycle.ScopesPublishable(facts)
+		// The account is the one that was kept in, which may be going by now.
+		publish = failure == nil && lifecycle.ScopesPublishable(facts) && facts.Account.DeletionTimestamp.IsZero()
 	}
 	if publish {
 		finding, err := r.publish(ctx, facts)
@@ -125,13 +137,21 @@ func (r *AccountReconciler) writeStatus(ctx context.Context, account *v1alpha1.C
 	if apiequality.Semantic.DeepEqual(account.Status, status) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(detached(ctx), writeDeadline)
+	defer cancel()
 	updated := account.DeepCopy()
 	updated.Status = status
-	if err := r.Client.Status().Update(detached(ctx), updated); err != nil {
+	if err := r.Client.Status().Update(ctx, updated); err != nil {
 		return err
 	}
+	r.wrote(updated)
 	r.tell(account, updated)
 	return nil
+}
+
+// wrote remembers a version of this process's own making.
+func (r *AccountReconciler) wrote(account *v1alpha1.ConnectedAccount) {
+	r.memory.update(account, func(m *accountMemory) { m.version, m.writtenTime = account.ResourceVersion, r.Clock.Now() })
 }
 
 // tell makes an event of a change in readiness or its reason.
@@ -142,16 +162,26 @@ func (r *AccountReconciler) tell(before, after *v1alpha1.ConnectedAccount) {
 		return
 	}
 	kind := corev1.EventTypeWarning
-	if is.Reason == v1alpha1.ReasonTokenValid {
+	switch is.Reason {
+	case v1alpha1.ReasonTokenValid:
 		kind = corev1.EventTypeNormal
+	case v1alpha1.ReasonClientNotAvailable, v1alpha1.ReasonClientNotReady:
+		// Pipelines apply in any order: that the client is not there yet is no reason for alarm while nothing worked before.
+		if was == nil || was.Status != metav1.ConditionTrue {
+			kind = corev1.EventTypeNormal
+		}
 	}
-	r.Events.Eventf(after, nil, kind, is.Reason, "Refresh", "%s", is.Message)
+	note := is.Message
+	if len(note) > maxNote {
+		note = strings.ToValidUTF8(note[:maxNote], "")
+	}
+	r.Events.Eventf(after, nil, kind, is.Reason, "Refresh", "%s", note)
 }
 
-// abandonOnConflict ends a lap whose copy of the account was stale. What was done stands in the status already or is
-// done again by the next lap, which the newer copy starts; the second look is only for the case that it came already.
-func abandonOnConflict(err error) (ctrl.Result, error) {
-	if apierrors.IsConflict(err) {
+// abandoned ends a lap that somebody else has overtaken. What was done stands in the status already or is done again by
+// the next lap, which the newer copy starts; the second look is only for the case that it came already.
+func abandoned(err error) (ctrl.Result, error) {
+	if apierrors.IsConflict(err) || errors.Is(err, errSuperseded) {
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
 	return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -168,7 +198,7 @@ func wakeAt(wake, expiration, now time.Time) ctrl.Result {
 	} else if slack < time.Minute {
 		priority = 10
 	}
-	return ctrl.Result{RequeueAfter: max(wake.Sub(now), time.Millisecond), Priority: ptr.To(priority)}
+	return ctrl.Result{RequeueAfter: min(max(wake.Sub(now), shortestSleep), longestSleep), Priority: ptr.To(priority)}
 }
 
 // detached is a context for work that a shutdown or a lost lease must not interrupt: whoever uses it sets a deadline.
@@ -183,25 +213,31 @@ func ownerReference(account *v1alpha1.ConnectedAccount) metav1.OwnerReference {
 	}
 }
 
-// read takes the account from the cache, unless the cache is behind what this process wrote: a plan made from such a
-// copy would spend a call for nothing. Such a lap ends with errBehind; the cache's own event starts the next one.
-// Where the two differ for longer, somebody changed the status, and a live read tells.
+// read takes the account from the cache, unless the cache is behind what this process wrote: a plan made from such a copy
+// would spend a call for nothing, or lose what came of it. Such a lap ends with errBehind, and the cache's own event
+// starts the next one. A cache that stays behind is not waited for: a live read tells.
 func (r *AccountReconciler) read(ctx context.Context, request ctrl.Request) (*v1alpha1.ConnectedAccount, error) {
 	account := &v1alpha1.ConnectedAccount{}
 	if err := r.Client.Get(ctx, request.NamespacedName, account); err != nil {
 		return nil, err
 	}
 	known := r.memory.of(account)
-	if known.kept == "" || known.kept == account.Status.SealedCredential {
+	if !isBefore(account.ResourceVersion, known.version) {
 		return account, nil
 	}
-	if r.Clock.Since(known.keptTime) < cacheDelay {
+	if r.Clock.Since(known.writtenTime) < cacheDelay {
 		return nil, errBehind
 	}
 	live := &v1alpha1.ConnectedAccount{}
 	if err := r.Live.Get(ctx, request.NamespacedName, live); err != nil {
 		return nil, fmt.Errorf("read the account: %w", err)
 	}
-	r.memory.update(live, func(m *accountMemory) { m.kept = live.Status.SealedCredential })
+	r.memory.update(live, func(m *accountMemory) { m.version = live.ResourceVersion })
 	return live, nil
+}
+
+// isBefore compares two versions of one object; what cannot be compared, as where nothing is remembered, is not before.
+func isBefore(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err == nil && order < 0
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +23,9 @@ const (
 	// readyDeadline bounds the reads before a token request; keepDeadline the writes after it.
 	readyDeadline = 15 * time.Second
 	keepDeadline  = 60 * time.Second
+	// keepTry bounds one of those writes, and keepPatience how long they go on where the API server answers with a no.
+	keepTry      = 15 * time.Second
+	keepPatience = 5 * time.Second
 )
 
 var (
@@ -48,15 +52,52 @@ func (r *AccountReconciler) exchange(ctx context.Context, facts *lifecycle.Facts
 	r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = started })
 	answer, err := ready.transport.Exchange(ctx, ready.registration, oauth.GrantRequest{Grant: oauth.GrantClientCredentials, Scopes: plan.Scopes})
 	r.Metrics.exchanged(facts.Client, err, r.Clock.Since(started))
+	defer r.forgetGone(ctx, facts)
 	if err != nil {
 		return failureOf(ctx, err), nil
 	}
 	err = r.keep(ctx, facts, r.credentialOf(facts, plan, ready, answer))
-	if errors.Is(err, errSuperseded) {
-		log.FromContext(ctx).Info("dropped a token", "why", err.Error())
+	return r.notKept(ctx, facts, err)
+}
+
+// forgetGone drops what was made for a client that has gone since the lap began: it was forgotten already, and what came
+// afterwards would stay for ever.
+func (r *AccountReconciler) forgetGone(ctx context.Context, facts *lifecycle.Facts) {
+	key := client.ObjectKeyFromObject(facts.Client)
+	if err := r.Client.Get(ctx, key, &v1alpha1.OAuthClient{}); apierrors.IsNotFound(err) {
+		r.Transports.forget(key)
+		r.Metrics.forgetClient(key)
+	}
+}
+
+// notKept sorts what came of keeping. What will be refused again is a failure, so that the provider is not asked again
+// for what would be lost again; an API server that cannot be reached is an error.
+func (r *AccountReconciler) notKept(ctx context.Context, facts *lifecycle.Facts, err error) (*lifecycle.Failure, error) {
+	if err == nil {
+		return nil, nil
+	}
+	reason, refused := refusedAs(err)
+	log.FromContext(ctx).Info("a token was not kept", "refused", reason, "error", err.Error())
+	r.memory.update(facts.Account, func(m *accountMemory) { m.refused = refused })
+	switch {
+	case errors.Is(err, seal.ErrInvalidInput):
+		return &lifecycle.Failure{Class: oauth.InvalidResponse, Message: "the token endpoint's answer cannot be sealed: it is too large; check the endpoint"}, nil
+	case refused:
+		return &lifecycle.Failure{Class: oauth.OutcomeUnknown, Message: fmt.Sprintf(
+			"a token came, but the API server refuses to keep it in this account's status (%s): look for an admission policy or webhook that forbids it", reason)}, nil
+	default:
 		return nil, err
 	}
-	return nil, err
+}
+
+// refusedAs tells an API server that says no, and its one word for why, from one that cannot be asked or asks to come
+// back. Its message may quote what was written.
+func refusedAs(err error) (metav1.StatusReason, bool) {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Code >= 500 || apierrors.IsTooManyRequests(err) {
+		return "", false
+	}
+	return status.Status().Reason, true
 }
 
 // ready is all that a token request needs, in hand before it is sent.
@@ -73,7 +114,9 @@ func (r *AccountReconciler) readyToSend(ctx context.Context, facts *lifecycle.Fa
 	if _, present := r.Keyring.current(); !present {
 		return ready{}, errKeyringGone
 	}
-	if err := r.Schema.prove(ctx, facts.Account); err != nil {
+	// What was refused, or kept and is not there any more, may not be kept this time either.
+	known := r.memory.of(facts.Account)
+	if err := r.Schema.prove(ctx, facts.Account, known.refused || known.kept && facts.Credential.State == lifecycle.CredentialNone); err != nil {
 		return ready{}, err
 	}
 	material, err := r.Credentials.material(ctx, facts.Client)
@@ -115,18 +158,22 @@ func (r *AccountReconciler) keep(ctx context.Context, facts *lifecycle.Facts, cr
 	if err != nil {
 		return fmt.Errorf("seal the credential: %w", err)
 	}
+	started := r.Clock.Now()
 	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 1 << 16, Cap: 2 * time.Second}
 	for {
 		err := r.keepOnce(ctx, facts, credential, sealed)
+		_, refused := refusedAs(err)
 		switch {
-		case err == nil, errors.Is(err, errSchemaTooOld), errors.Is(err, errSuperseded):
+		case err == nil, errors.Is(err, errSchemaTooOld):
 			return err
 		case apierrors.IsNotFound(err):
 			return errSuperseded
 		case apierrors.IsConflict(err):
-			if err := r.rebase(ctx, facts, credential); err != nil {
+			if kept, err := r.rebase(ctx, facts, credential, sealed); kept || err != nil {
 				return err
 			}
+		case refused && r.Clock.Since(started) > keepPatience:
+			return fmt.Errorf("keep the credential: %w", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -138,54 +185,78 @@ func (r *AccountReconciler) keep(ctx context.Context, facts *lifecycle.Facts, cr
 
 // keepOnce writes the status once, and checks in the object that came back that nothing was dropped from it.
 func (r *AccountReconciler) keepOnce(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential, sealed string) error {
-	kept := *facts
-	kept.Account = facts.Account.DeepCopy()
-	kept.Account.Status.SealedCredential = sealed
-	kept.Account.Status.BoundTo = v1alpha1.BoundTo{ClusterID: r.ClusterID, AccountUID: string(facts.Account.UID)}
-	kept.Credential = knownOf(credential)
-	if facts.Secret == lifecycle.SecretCurrent {
-		kept.Secret = lifecycle.SecretStale
-	}
-	kept.Account.Status = lifecycle.Status(&kept, lifecycle.Done{}, r.Clock.Now())
-	if err := r.Client.Status().Update(ctx, kept.Account); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, keepTry)
+	defer cancel()
+	with := facts.Account.DeepCopy()
+	with.Status.SealedCredential = sealed
+	with.Status.BoundTo = v1alpha1.BoundTo{ClusterID: r.ClusterID, AccountUID: string(facts.Account.UID)}
+	kept := keptFacts(facts, with, credential)
+	with.Status = lifecycle.Status(&kept, lifecycle.Done{}, r.Clock.Now())
+	if err := r.Client.Status().Update(ctx, with); err != nil {
 		return err
 	}
-	r.tell(facts.Account, kept.Account)
-	if kept.Account.Status.SealedCredential != sealed || kept.Account.Status.BoundTo.AccountUID != string(facts.Account.UID) {
+	r.tell(facts.Account, with)
+	if with.Status.SealedCredential != sealed || with.Status.BoundTo.AccountUID != string(facts.Account.UID) {
 		r.Schema.disprove()
 		return errSchemaTooOld
 	}
-	r.memory.update(kept.Account, func(m *accountMemory) { m.kept, m.keptTime = sealed, r.Clock.Now() })
+	r.wrote(with)
+	r.memory.update(with, func(m *accountMemory) { m.kept, m.refused = true, false })
 	*facts = kept
 	return nil
 }
 
-// rebase takes up the account as it is now, after a conflict, unless what it holds by now is not older than ours.
-func (r *AccountReconciler) rebase(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential) error {
-	live := &v1alpha1.ConnectedAccount{}
-	err := r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), live)
-	if apierrors.IsNotFound(err) || err == nil && live.UID != facts.Account.UID {
-		return errSuperseded
+// keptFacts are the facts once the account holds the credential.
+func keptFacts(facts *lifecycle.Facts, account *v1alpha1.ConnectedAccount, credential seal.Credential) lifecycle.Facts {
+	kept := *facts
+	kept.Account, kept.Credential = account, knownOf(credential)
+	if facts.Secret == lifecycle.SecretCurrent {
+		kept.Secret = lifecycle.SecretStale
 	}
-	if err != nil {
-		return nil //nolint:nilerr // the write is tried again, and meets the same conflict if nothing changed
-	}
-	keyring, _ := r.Keyring.current()
-	if stored, _ := openCredential(keyring, r.subject(live), live); stored.State == lifecycle.CredentialHeld && stored.Rotation >= credential.Rotation {
-		return errSuperseded
-	}
-	facts.Account = live
-	return nil
+	return kept
 }
 
-// failureOf takes over what the exchange said: its class and words are free of secrets and of the server's text.
+// rebase takes up the account as it is now, after a conflict. It reports whether it holds the credential: the write may
+// have arrived although its answer did not. What is not known to be older than the credential is not overwritten.
+func (r *AccountReconciler) rebase(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential, sealed string) (kept bool, err error) {
+	live := &v1alpha1.ConnectedAccount{}
+	err = r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), live)
+	if apierrors.IsNotFound(err) || err == nil && live.UID != facts.Account.UID {
+		return false, errSuperseded
+	}
+	if err != nil {
+		return false, nil //nolint:nilerr // the write is tried again, and meets the same conflict if nothing changed
+	}
+	if live.Status.SealedCredential == sealed {
+		*facts = keptFacts(facts, live, credential)
+		return true, nil
+	}
+	keyring, _ := r.Keyring.current()
+	stored, _ := openCredential(keyring, r.subject(live), live)
+	older := stored.State == lifecycle.CredentialHeld && stored.Rotation < credential.Rotation
+	if !older && stored.State != lifecycle.CredentialNone {
+		return false, errSuperseded
+	}
+	facts.Account = live
+	return false, nil
+}
+
+// failureOf takes over what the exchange said, in words that are free of secrets and of the server's text. The cause goes
+// into the log alone: it may tell which address a name has inside the network.
 func failureOf(ctx context.Context, err error) *lifecycle.Failure {
 	var failed *oauth.Error
 	if !errors.As(err, &failed) {
 		return &lifecycle.Failure{Class: oauth.NotSent, Message: "the token request could not be prepared"}
 	}
-	log.FromContext(ctx).Info("token request failed", "class", failed.Class, "code", failed.Code, "status", failed.Status, "reason", failed.Reason)
-	return &lifecycle.Failure{Class: failed.Class, Message: failed.Error(), RetryAfter: failed.RetryAfter}
+	log.FromContext(ctx).Info("token request failed", "error", failed.Error())
+	message := failed.Reason
+	if failed.Code != "" {
+		message += "; the answer was " + failed.Code
+	}
+	if failed.Status != 0 {
+		message += fmt.Sprintf(" (HTTP %d)", failed.Status)
+	}
+	return &lifecycle.Failure{Class: failed.Class, Message: message, RetryAfter: failed.RetryAfter}
 }
 
 // registrationOf is the client, as a token request needs it.

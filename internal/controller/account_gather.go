@@ -63,9 +63,8 @@ func (r *AccountReconciler) gatherNamespace(ctx context.Context, account *v1alph
 	}
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := r.Client.Get(ctx, types.NamespacedName{Name: account.Namespace}, namespace); apierrors.IsNotFound(err) {
-		return nil, nil // it is going, or the cache has not seen it yet: it has no labels that would allow anything
-	} else if err != nil {
+	if err := r.Client.Get(ctx, types.NamespacedName{Name: account.Namespace}, namespace); err != nil {
+		// Not seen yet is no fact either: a selector may ask that a label be absent.
 		return nil, fmt.Errorf("read the namespace: %w", err)
 	}
 	return namespace.Labels, nil

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -48,21 +47,20 @@ func (r *AccountReconciler) publish(ctx context.Context, facts *lifecycle.Facts)
 		}
 		r.memory.update(account, func(m *accountMemory) { m.secret = seenSecret(written.ResourceVersion, wanted) })
 		facts.Secret = lifecycle.SecretCurrent
-		return nil, r.removeRenamed(ctx, account, wanted.Name)
+		return nil, nil
 	}
 	return publishFailure(wanted.Name, err)
 }
 
 // publishFailure tells a refusal, which goes into the status, from an API server that cannot be asked.
 func publishFailure(name string, err error) (*lifecycle.Finding, error) {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Code >= 500 || apierrors.IsTooManyRequests(err) {
+	reason, refused := refusedAs(err)
+	if !refused {
 		return nil, fmt.Errorf("write the token Secret: %w", err)
 	}
 	return &lifecycle.Finding{
 		Condition: v1alpha1.ConditionPublished, Reason: v1alpha1.ReasonSecretWriteFailed,
-		// The server's message may quote what was written; its reason is one word.
-		Message: fmt.Sprintf("the API server refuses the Secret %s (%s): look for a quota, an admission policy or a missing permission in this namespace", name, status.Status().Reason),
+		Message: fmt.Sprintf("the API server refuses the Secret %s (%s): look for a quota, an admission policy or a missing permission in this namespace", name, reason),
 	}, nil
 }
 
@@ -106,17 +104,18 @@ func (r *AccountReconciler) replaceSecret(ctx context.Context, live, wanted *cor
 	return created, r.Client.Create(ctx, created, client.FieldOwner(fieldOwner))
 }
 
-// removeRenamed deletes what the account had published under another name, now that the new Secret is there.
-func (r *AccountReconciler) removeRenamed(ctx context.Context, account *v1alpha1.ConnectedAccount, name string) error {
+// removeRenamed deletes what the account had published under another name, now that the new Secret is there. It looks in
+// each lap, for what the cache has not shown yet or could not be deleted the last time.
+func (r *AccountReconciler) removeRenamed(ctx context.Context, account *v1alpha1.ConnectedAccount) error {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := r.TokenSecrets.List(ctx, list, client.InNamespace(account.Namespace), client.MatchingLabels{v1alpha1.LabelAccount: string(account.UID)})
+	err := r.TokenSecrets.List(ctx, list, client.InNamespace(account.Namespace), client.MatchingFields{indexOwner: string(account.UID)})
 	if err != nil {
 		return fmt.Errorf("list the account's Secrets: %w", err)
 	}
 	for i := range list.Items {
 		old := &list.Items[i]
-		if old.Name == name || !ownedBy(old, account) {
+		if old.Name == lifecycle.TokenSecretName(account) || !ownedBy(old, account) {
 			continue
 		}
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: old.Namespace, Name: old.Name}}

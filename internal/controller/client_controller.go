@@ -46,7 +46,7 @@ func (r *ClientReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	updated := owner.DeepCopy()
 	updated.Status = status
 	if err := r.Client.Status().Update(ctx, updated); err != nil {
-		return abandonOnConflict(err)
+		return abandoned(err)
 	}
 	return ctrl.Result{}, nil
 }

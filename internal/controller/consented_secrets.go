@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -204,15 +204,11 @@ func clientIDFault(value []byte) string     { return textFault(value, "client id
 func clientSecretFault(value []byte) string { return textFault(value, "client secret") }
 
 func certificateFault(value []byte) string {
-	for rest := value; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return "it holds no PEM certificate"
-		}
-		if block.Type == "CERTIFICATE" {
-			return ""
-		}
+	// Whoever makes the connection judges: what it refuses later would hold every account of the client up.
+	if _, err := oauth.NewClient(oauth.Options{RootCAs: value, Clock: clock.RealClock{}}); err != nil {
+		return err.Error() + "; it must hold PEM certificates and nothing else"
 	}
+	return ""
 }
 
 // endpointFault finds an endpoint that could never be called, which the schema cannot see.

@@ -3,13 +3,16 @@ package controller_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -18,6 +21,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -175,6 +180,74 @@ func (s *stage) tokenSecret(ctx context.Context, name string) *corev1.Secret {
 	return get(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}})
 }
 
+// movedClock is the machine's clock, moved forward by the specs, so that none waits for a backoff or an expiry.
+type movedClock struct {
+	clock.RealClock
+	ahead atomic.Int64
+}
+
+func (c *movedClock) Now() time.Time { return c.RealClock.Now().Add(time.Duration(c.ahead.Load())) }
+
+func (c *movedClock) Since(since time.Time) time.Duration { return c.Now().Sub(since) }
+
+// pass lets time pass for the operator, and has it look at the accounts then. Its timers do not notice; its decisions do.
+func pass(ctx context.Context, span time.Duration, accounts ...*v1alpha1.ConnectedAccount) {
+	GinkgoHelper()
+	suite.clock.ahead.Add(int64(span))
+	for _, account := range accounts {
+		touch(ctx, account)
+	}
+}
+
+// touch has the operator look at an account, and returns the version that it will see at least.
+func touch(ctx context.Context, account *v1alpha1.ConnectedAccount) string {
+	GinkgoHelper()
+	touched := account.DeepCopy()
+	change(ctx, touched, func(a *v1alpha1.ConnectedAccount) {
+		if a.Annotations == nil {
+			a.Annotations = map[string]string{}
+		}
+		a.Annotations["touched"] = strconv.FormatInt(time.Now().UnixNano(), 10)
+	})
+	return touched.ResourceVersion
+}
+
+// lap is what the operator writes into its log when it has decided.
+type lap struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Version   string `json:"version"`
+	Rule      string `json:"rule"`
+	Action    string `json:"action"`
+}
+
+// rests waits for one more lap of the account and returns the rule that decided it, which called nobody. The laps of one
+// account come one after the other: whatever an earlier one did is done by then.
+func rests(ctx context.Context, account *v1alpha1.ConnectedAccount) string {
+	GinkgoHelper()
+	return restsFrom(suite.logs, account, touch(ctx, account))
+}
+
+// restsFrom waits for a lap of the account, of the version or a later one, in the log of an operator.
+func restsFrom(logs *syncBuffer, account *v1alpha1.ConnectedAccount, version string) string {
+	GinkgoHelper()
+	var found lap
+	Eventually(func() bool {
+		for line := range strings.Lines(logs.String()) {
+			if !strings.Contains(line, `"decided"`) || !strings.Contains(line, account.Namespace) || json.Unmarshal([]byte(line), &found) != nil {
+				continue
+			}
+			order, err := resourceversion.CompareResourceVersion(found.Version, version)
+			if err == nil && order >= 0 && found.Name == account.Name && found.Namespace == account.Namespace {
+				return true
+			}
+		}
+		return false
+	}).Should(BeTrue())
+	Expect(found.Action).To(Equal("Rest"), "by the rule %q", found.Rule)
+	return found.Rule
+}
+
 // call is one request that the operator made to the API server.
 type call struct {
 	method, path, query, accept string
@@ -190,6 +263,10 @@ type wire struct {
 	mu     sync.Mutex
 	calls  []call
 	refuse func(*http.Request) int
+	// lose has the answers to requests lost on their way back.
+	lose func(*http.Request) bool
+	// frozen holds back what a watch of accounts brings, while it is locked.
+	frozen sync.RWMutex
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -199,7 +276,7 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 func (w *wire) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		w.mu.Lock()
-		refuse := w.refuse
+		refuse, lose := w.refuse, w.lose
 		w.mu.Unlock()
 		noted := call{method: request.Method, path: request.URL.Path, query: request.URL.RawQuery, accept: request.Header.Get("Accept")}
 		if refuse != nil {
@@ -213,8 +290,28 @@ func (w *wire) wrap(next http.RoundTripper) http.RoundTripper {
 			noted.status = response.StatusCode
 		}
 		w.note(noted)
+		if err == nil && lose != nil && lose(request) {
+			_ = response.Body.Close()
+			return nil, io.ErrUnexpectedEOF
+		}
+		if err == nil && strings.HasSuffix(request.URL.Path, "/connectedaccounts") && request.URL.Query().Get("watch") != "" {
+			response.Body = &frozenBody{response.Body, &w.frozen}
+		}
 		return response, err
 	})
+}
+
+// frozenBody is the body of a watch: what it brings arrives once nothing is frozen.
+type frozenBody struct {
+	io.ReadCloser
+	frozen *sync.RWMutex
+}
+
+func (b *frozenBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.frozen.RLock()
+	defer b.frozen.RUnlock()
+	return n, err
 }
 
 func refusal(request *http.Request, status int) *http.Response {
@@ -233,6 +330,17 @@ func (w *wire) note(noted call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls = append(w.calls, noted)
+}
+
+// losing has the answers to requests lost until the spec ends.
+func (w *wire) losing(decide func(*http.Request) bool) {
+	set := func(lose func(*http.Request) bool) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.lose = lose
+	}
+	set(decide)
+	DeferCleanup(func() { set(nil) })
 }
 
 // refusing has requests refused until the spec ends; status 0 lets one pass.

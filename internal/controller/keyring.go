@@ -1,18 +1,23 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
@@ -36,37 +41,25 @@ type KeyringSource struct {
 	mu      sync.Mutex
 	keyring *seal.Keyring
 	present bool
-	changed chan event.GenericEvent
-}
-
-// NewKeyringSource prepares a source; Load it before use.
-func NewKeyringSource(writer client.Client, live client.Reader, namespace string) *KeyringSource {
-	return &KeyringSource{Client: writer, Live: live, Namespace: namespace, changed: make(chan event.GenericEvent, 1)}
 }
 
 // current is the keyring that this process began with, to open with; and whether it may be sealed with: whether its
-// Secret holds its key now.
+// Secret holds its key now. There is none before the watch has shown it.
 func (k *KeyringSource) current() (*seal.Keyring, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.keyring, k.present
 }
 
-// Load reads the keyring. Where there is none it makes one, but only if no account holds anything sealed.
-func (k *KeyringSource) Load(ctx context.Context) error {
-	stored := &corev1.Secret{}
-	err := k.Live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: KeyringName}, stored)
-	if apierrors.IsNotFound(err) {
-		return k.create(ctx)
+// Ensure makes a keyring where there is none, but only if no account holds anything sealed.
+func (k *KeyringSource) Ensure(ctx context.Context) error {
+	err := k.Live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: KeyringName}, &corev1.Secret{})
+	if err == nil {
+		return nil
 	}
-	if err != nil {
+	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("read the keyring Secret: %w", err)
 	}
-	k.take(ctx, stored)
-	return nil
-}
-
-func (k *KeyringSource) create(ctx context.Context) error {
 	sealed, err := k.anySealed(ctx)
 	if err != nil {
 		return err
@@ -80,16 +73,13 @@ func (k *KeyringSource) create(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a keyring: %w", err)
 	}
-	created := &corev1.Secret{
+	err = k.Client.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: KeyringName, Labels: map[string]string{labelManagedBy: fieldOwner}},
 		Type:       corev1.SecretTypeOpaque, Data: keyring.Data(),
-	}
-	if err := k.Client.Create(ctx, created); apierrors.IsAlreadyExists(err) {
-		return k.Load(ctx) // another replica was faster
-	} else if err != nil {
+	})
+	if err != nil && !apierrors.IsAlreadyExists(err) { // another replica may have been faster
 		return fmt.Errorf("create the keyring Secret: %w", err)
 	}
-	k.take(ctx, created)
 	return nil
 }
 
@@ -110,8 +100,33 @@ func (k *KeyringSource) anySealed(ctx context.Context) (bool, error) {
 	}
 }
 
-// take judges what the Secret holds now. What does not hold the key in use is another keyring, whatever it is.
-func (k *KeyringSource) take(ctx context.Context, stored *corev1.Secret) {
+// handler follows the Secret, and has every account looked at again when something changed.
+func (k *KeyringSource) handler(accounts func(context.Context, ...client.ListOption) []reconcile.Request) handler.TypedEventHandler[*corev1.Secret, reconcile.Request] {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	lookAgain := func(ctx context.Context, changed bool, laps queue) {
+		if !changed {
+			return
+		}
+		for _, request := range accounts(ctx) {
+			laps.Add(request)
+		}
+	}
+	return handler.TypedFuncs[*corev1.Secret, reconcile.Request]{
+		CreateFunc: func(ctx context.Context, created event.TypedCreateEvent[*corev1.Secret], laps queue) {
+			lookAgain(ctx, k.take(ctx, created.Object), laps)
+		},
+		UpdateFunc: func(ctx context.Context, updated event.TypedUpdateEvent[*corev1.Secret], laps queue) {
+			lookAgain(ctx, k.take(ctx, updated.ObjectNew), laps)
+		},
+		DeleteFunc: func(ctx context.Context, _ event.TypedDeleteEvent[*corev1.Secret], laps queue) {
+			lookAgain(ctx, k.gone(ctx), laps)
+		},
+	}
+}
+
+// take judges what the Secret holds now, and reports whether anything changed. What does not hold the key in use is
+// another keyring, whatever it is.
+func (k *KeyringSource) take(ctx context.Context, stored *corev1.Secret) bool {
 	read, err := seal.ParseKeyring(stored.Data)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -120,32 +135,23 @@ func (k *KeyringSource) take(ctx context.Context, stored *corev1.Secret) {
 	case err != nil:
 		k.present = false
 		log.FromContext(ctx).Error(err, "the keyring Secret cannot be used", "namespace", k.Namespace, "name", KeyringName)
+		return was
 	case k.keyring != nil && !read.Contains(k.keyring.ID()):
 		k.present = false
 		log.FromContext(ctx).Error(errors.New("the keyring was replaced"), "the Secret does not hold the key in use: restore it from a backup", "namespace", k.Namespace, "name", KeyringName)
-	default:
-		k.keyring, k.present = read, true
+		return was
 	}
-	k.tell(was)
+	same := was && maps.EqualFunc(k.keyring.Data(), read.Data(), bytes.Equal)
+	k.keyring, k.present = read, true
+	return !same
 }
 
-// gone notes that the Secret was deleted.
-func (k *KeyringSource) gone(ctx context.Context) {
+// gone notes that the Secret was deleted, and reports whether that is news.
+func (k *KeyringSource) gone(ctx context.Context) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	log.FromContext(ctx).Error(errors.New("the keyring Secret was deleted"), "restore it from a backup: until then no token is refreshed", "namespace", k.Namespace, "name", KeyringName)
 	was := k.present
 	k.present = false
-	k.tell(was)
-}
-
-// tell has every account looked at again, once for any number of changes.
-func (k *KeyringSource) tell(was bool) {
-	if was == k.present {
-		return
-	}
-	select {
-	case k.changed <- event.GenericEvent{Object: &v1alpha1.ConnectedAccount{}}:
-	default:
-	}
+	return was
 }

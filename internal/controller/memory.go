@@ -16,9 +16,12 @@ type accountMemory struct {
 	uid types.UID
 	// lastAttempt is when the last token request was sent.
 	lastAttempt time.Time
-	// kept is the sealed credential that was last written or read live: a cache that shows another one may be behind.
-	kept     string
-	keptTime time.Time
+	// version is the resourceVersion of the account as this process last wrote it or read it live, and when it wrote it:
+	// a cache that shows an earlier one is behind.
+	version     string
+	writtenTime time.Time
+	// kept: a credential was kept. refused: the API server last refused one.
+	kept, refused bool
 	// secret is the token Secret that was last seen to be right.
 	secret string
 }

@@ -43,19 +43,19 @@ func (s *SchemaProof) tooOld(ctx context.Context, account *v1alpha1.ConnectedAcc
 	if !old || s.Clock.Since(looked) < schemaLook {
 		return old, nil
 	}
-	err := s.prove(ctx, account)
+	err := s.prove(ctx, account, true)
 	if errors.Is(err, errSchemaTooOld) {
 		return true, nil
 	}
 	return err != nil, err
 }
 
-// prove makes sure that a credential can be kept, before one is asked for.
-func (s *SchemaProof) prove(ctx context.Context, account *v1alpha1.ConnectedAccount) error {
+// prove makes sure that a credential can be kept, before one is asked for; anew where there is reason to doubt it.
+func (s *SchemaProof) prove(ctx context.Context, account *v1alpha1.ConnectedAccount, doubt bool) error {
 	s.mu.Lock()
 	proven := s.proven
 	s.mu.Unlock()
-	if proven {
+	if proven && !doubt {
 		return nil
 	}
 	tried := account.DeepCopy()

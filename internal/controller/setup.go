@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -32,10 +31,13 @@ import (
 const (
 	indexClient = "spec.clientRef"
 	indexSecret = "secretReferences"
+	indexOwner  = "metadata.ownerReferences"
 
 	// errorDelay and errorDelayMax bound how soon a lap that met an error of the API server is tried again.
 	errorDelay    = 50 * time.Millisecond
 	errorDelayMax = 30 * time.Second
+	// lapDeadline bounds the reads of a lap. Exchange, keep and publish have deadlines of their own.
+	lapDeadline = time.Minute
 )
 
 // Options is what the controllers need to know.
@@ -65,14 +67,15 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	if err != nil {
 		return err
 	}
-	keyring := NewKeyringSource(manager.GetClient(), manager.GetAPIReader(), options.Namespace)
-	if err := keyring.Load(ctx); err != nil {
+	keyring := &KeyringSource{Client: manager.GetClient(), Live: manager.GetAPIReader(), Namespace: options.Namespace}
+	if err := keyring.Ensure(ctx); err != nil {
 		return err
 	}
-	if err := watchKeyring(ctx, manager, keyring); err != nil {
+	keyringSecret, err := keyringCache(manager, options.Namespace)
+	if err != nil {
 		return err
 	}
-	if err := addIndexes(ctx, manager); err != nil {
+	if err := addIndexes(ctx, manager, tokenSecrets); err != nil {
 		return err
 	}
 	credentials := &ConsentedSecrets{Metadata: labelled, Live: manager.GetAPIReader()}
@@ -91,14 +94,14 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 		InFlight: options.InFlight, Metrics: options.Metrics,
 		Events: manager.GetEventRecorder("oauth-operator"), Clock: options.Clock, ClusterID: options.ClusterID,
 	}
-	return accounts.setup(manager, tokenSecrets, labelled, options.Workers)
+	return accounts.setup(manager, tokenSecrets, labelled, keyringSecret, options.Workers)
 }
 
 func (r *ClientReconciler) setup(manager ctrl.Manager, labelled cache.Cache) error {
 	err := ctrl.NewControllerManagedBy(manager).Named("oauthclient").
 		For(&v1alpha1.OAuthClient{}).
 		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.clientsOfSecret))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: rateLimiter()}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: rateLimiter(), ReconciliationTimeout: lapDeadline}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("add the controller of clients: %w", err)
@@ -106,7 +109,7 @@ func (r *ClientReconciler) setup(manager ctrl.Manager, labelled cache.Cache) err
 	return nil
 }
 
-func (r *AccountReconciler) setup(manager ctrl.Manager, tokenSecrets, labelled cache.Cache, workers int) error {
+func (r *AccountReconciler) setup(manager ctrl.Manager, tokenSecrets, labelled, keyringSecret cache.Cache, workers int) error {
 	owner := handler.TypedEnqueueRequestForOwner[*metav1.PartialObjectMetadata](manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.ConnectedAccount{}, handler.OnlyControllerOwner())
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
@@ -116,8 +119,9 @@ func (r *AccountReconciler) setup(manager ctrl.Manager, tokenSecrets, labelled c
 		Watches(namespace, handler.EnqueueRequestsFromMapFunc(r.accountsOfNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(source.Kind(tokenSecrets, newSecretMetadata(), owner)).
 		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
-		WatchesRawSource(source.Channel(r.Keyring.changed, handler.EnqueueRequestsFromMapFunc(r.allAccounts))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: rateLimiter()}).
+		// No lap begins before its sources are in step: what is known of the keyring is never older than the lease.
+		WatchesRawSource(source.Kind(keyringSecret, &corev1.Secret{}, r.Keyring.handler(r.accounts))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: rateLimiter(), ReconciliationTimeout: lapDeadline}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("add the controller of accounts: %w", err)
@@ -157,37 +161,32 @@ func selectExists(label string) labels.Selector {
 	return labels.NewSelector().Add(*requirement)
 }
 
-// watchKeyring follows the one Secret that holds the keyring.
-func watchKeyring(ctx context.Context, manager ctrl.Manager, keyring *KeyringSource) error {
-	one, err := cache.New(manager.GetConfig(), cache.Options{
+// keyringCache holds the one Secret that holds the keyring.
+func keyringCache(manager ctrl.Manager, namespace string) (cache.Cache, error) {
+	made, err := cache.New(manager.GetConfig(), cache.Options{
 		HTTPClient: manager.GetHTTPClient(), Scheme: manager.GetScheme(), Mapper: manager.GetRESTMapper(),
-		DefaultNamespaces:    map[string]cache.Config{keyring.Namespace: {}},
+		DefaultNamespaces:    map[string]cache.Config{namespace: {}},
 		DefaultFieldSelector: fields.OneTermEqualSelector("metadata.name", KeyringName),
 	})
 	if err != nil {
-		return fmt.Errorf("make a cache of the keyring: %w", err)
+		return nil, fmt.Errorf("make a cache of the keyring: %w", err)
 	}
-	informer, err := one.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return fmt.Errorf("watch the keyring: %w", err)
-	}
-	take := func(object any) {
-		if stored, is := object.(*corev1.Secret); is {
-			keyring.take(ctx, stored)
-		}
-	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: take, UpdateFunc: func(_, updated any) { take(updated) }, DeleteFunc: func(any) { keyring.gone(ctx) },
-	})
-	if err != nil {
-		return fmt.Errorf("watch the keyring: %w", err)
-	}
-	return manager.Add(one)
+	return made, manager.Add(made)
 }
 
-func addIndexes(ctx context.Context, manager ctrl.Manager) error {
+func addIndexes(ctx context.Context, manager ctrl.Manager, tokenSecrets cache.Cache) error {
+	err := tokenSecrets.IndexField(ctx, newSecretMetadata(), indexOwner, func(object client.Object) []string {
+		owner := metav1.GetControllerOf(object)
+		if owner == nil {
+			return nil
+		}
+		return []string{string(owner.UID)}
+	})
+	if err != nil {
+		return fmt.Errorf("index token Secrets by account: %w", err)
+	}
 	indexer := manager.GetFieldIndexer()
-	err := indexer.IndexField(ctx, &v1alpha1.ConnectedAccount{}, indexClient, func(object client.Object) []string {
+	err = indexer.IndexField(ctx, &v1alpha1.ConnectedAccount{}, indexClient, func(object client.Object) []string {
 		account, is := object.(*v1alpha1.ConnectedAccount)
 		if !is {
 			return nil
@@ -237,10 +236,6 @@ func (r *AccountReconciler) accountsOfClient(ctx context.Context, object client.
 
 func (r *AccountReconciler) accountsOfNamespace(ctx context.Context, object client.Object) []reconcile.Request {
 	return r.accounts(ctx, client.InNamespace(object.GetName()))
-}
-
-func (r *AccountReconciler) allAccounts(ctx context.Context, _ client.Object) []reconcile.Request {
-	return r.accounts(ctx)
 }
 
 // accountsOfSecret are the accounts of the clients that name a Secret: what they wait for may have been mended.

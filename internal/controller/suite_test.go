@@ -2,6 +2,8 @@ package controller_test
 
 import (
 	"context"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -27,7 +28,7 @@ import (
 
 // The suite runs the controllers in this process, against a real API server, as the operator's ServiceAccount under the
 // rendered RBAC and policies. Each spec has a namespace and a provider of its own.
-var suite struct { //nolint:gochecknoglobals // Ginkgo's nodes share what the suite has set up in no other way
+var suite struct {
 	cluster *cluster.Cluster
 	// admin is what a cluster's administrator may do, from the API server and not from a cache.
 	admin client.Client
@@ -35,6 +36,7 @@ var suite struct { //nolint:gochecknoglobals // Ginkgo's nodes share what the su
 	wire    *wire
 	logs    *syncBuffer
 	metrics *controller.Metrics
+	clock   *movedClock
 }
 
 func TestController(t *testing.T) {
@@ -44,7 +46,6 @@ func TestController(t *testing.T) {
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(30 * time.Second)
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
-	SetDefaultConsistentlyDuration(1500 * time.Millisecond)
 	RunSpecs(t, "controllers")
 }
 
@@ -71,25 +72,30 @@ func startOperator(ctx context.Context, scheme *runtime.Scheme) {
 	suite.logs = &syncBuffer{}
 	ctrl.SetLogger(jsonLogger(suite.logs, 5))
 
+	suite.wire, suite.clock = &wire{}, &movedClock{}
+	suite.metrics = controller.NewMetrics(suite.clock)
+	run(ctx, suite.wire, ctrl.Options{Scheme: scheme})
+}
+
+// run runs an operator until the end of the node that calls it.
+func run(ctx context.Context, seen *wire, options ctrl.Options) {
+	GinkgoHelper()
 	asOperator, err := suite.cluster.ServiceAccountConfig(ctx, operatorNamespace, "oauth-operator")
 	Expect(err).NotTo(HaveOccurred())
 	asOperator.QPS, asOperator.Burst = 500, 1000
-	suite.wire = &wire{}
-	asOperator.Wrap(suite.wire.wrap)
-	manager, err := ctrl.NewManager(asOperator, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
-		Controller: config.Controller{SkipNameValidation: new(true)},
-	})
+	asOperator.Wrap(seen.wrap)
+	options.Metrics, options.HealthProbeBindAddress = metricsserver.Options{BindAddress: "0"}, "0"
+	options.Controller = config.Controller{SkipNameValidation: new(true)}
+	manager, err := ctrl.NewManager(asOperator, options)
 	Expect(err).NotTo(HaveOccurred())
 
 	kubeSystem := &corev1.Namespace{}
 	Expect(suite.admin.Get(ctx, types.NamespacedName{Name: "kube-system"}, kubeSystem)).To(Succeed())
-	suite.metrics = controller.NewMetrics(clock.RealClock{})
 	running, stop := context.WithCancel(context.Background())
 	Expect(controller.Setup(running, manager, controller.Options{
 		Namespace: operatorNamespace, ClusterID: string(kubeSystem.UID),
-		Egress: oauth.Egress{AllowLoopback: true}, Workers: 8,
-		Clock: clock.RealClock{}, Metrics: suite.metrics, InFlight: &controller.InFlight{},
+		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: 8,
+		Clock: suite.clock, Metrics: suite.metrics, InFlight: &controller.InFlight{},
 	})).To(Succeed())
 	stopped := make(chan error, 1)
 	go func() { stopped <- manager.Start(running) }()
@@ -97,4 +103,14 @@ func startOperator(ctx context.Context, scheme *runtime.Scheme) {
 		stop()
 		Eventually(stopped).Should(Receive(Succeed()))
 	})
+}
+
+// apiServerAddress is where the API server listens, which nobody may have called.
+func apiServerAddress() netip.AddrPort {
+	GinkgoHelper()
+	parsed, err := url.Parse(suite.cluster.Admin.Host)
+	Expect(err).NotTo(HaveOccurred())
+	address, err := netip.ParseAddrPort(parsed.Host)
+	Expect(err).NotTo(HaveOccurred(), "the host of %s", suite.cluster.Admin.Host)
+	return address
 }

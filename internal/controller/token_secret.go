@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,7 +98,6 @@ func merged(live, wanted *corev1.Secret) *corev1.Secret {
 	updated.Data = maps.Clone(wanted.Data)
 	updated.Labels = mergedMap(live.Labels, wanted.Labels, ownedKeys(live, "f:labels"))
 	updated.Annotations = mergedMap(live.Annotations, wanted.Annotations, ownedKeys(live, "f:annotations"))
-	updated.OwnerReferences = slices.Clone(live.OwnerReferences)
 	return updated
 }
 

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+// The client library keeps --kubeconfig in a variable of its own, so what parses flags does not run in parallel.
+
+func inPod(name string) string {
+	if name == "POD_NAMESPACE" {
+		return "operators"
+	}
+	return ""
+}
+
+func defaults(changes ...func(*options)) options {
+	parsed := options{
+		namespace: "operators", leaderElect: true, metricsAddress: ":8080", probeAddress: ":8081",
+		workers: 32, qps: 200, burst: 400,
+	}
+	for _, change := range changes {
+		change(&parsed)
+	}
+	return parsed
+}
+
+func TestOptions(t *testing.T) {
+	for name, c := range map[string]struct {
+		args string
+		want options
+	}{
+		"no flags: two replicas, of which one works, in the pod's namespace": {"", defaults()},
+		"a namespace that is named goes before the pod's":                    {"--namespace=other", defaults(func(o *options) { o.namespace = "other" })},
+		"one process without a lease":                                        {"--leader-elect=false", defaults(func(o *options) { o.leaderElect = false })},
+		"one worker":                                                         {"--max-concurrent-reconciles=1", defaults(func(o *options) { o.workers = 1 })},
+		"256 workers":                                                        {"--max-concurrent-reconciles=256", defaults(func(o *options) { o.workers = 256 })},
+		"a slow client":                                                      {"--kube-api-qps=0.5 --kube-api-burst=1", defaults(func(o *options) { o.qps, o.burst = 0.5, 1 })},
+		"addresses":                                                          {"--metrics-bind-address=0 --health-probe-bind-address=:1", defaults(func(o *options) { o.metricsAddress, o.probeAddress = "0", ":1" })},
+		"verbosity is not cut here":                                          {"-v=9", defaults(func(o *options) { o.verbosity = 9 })},
+		"networks, with empty members": {"--allow-cidrs=10.20.30.40/16,,fd00::/8,", defaults(func(o *options) {
+			o.allowCIDRs = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("fd00::/8")}
+		})},
+		"loopback":              {"--insecure-allow-loopback", defaults(func(o *options) { o.allowLoopback = true })},
+		"a kubeconfig is taken": {"--kubeconfig=", defaults()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseOptions(strings.Fields(c.args), inPod, &strings.Builder{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestOptionsThatAreRefused(t *testing.T) {
+	for name, c := range map[string]struct{ args, want string }{
+		"an argument that is no flag":     {"now", `"now"`},
+		"a flag that does not exist":      {"--leader", "leader"},
+		"no worker":                       {"--max-concurrent-reconciles=0", "from 1 to 256"},
+		"too many workers":                {"--max-concurrent-reconciles=257", "from 1 to 256"},
+		"no requests":                     {"--kube-api-qps=0", "more than 0"},
+		"fewer than none":                 {"--kube-api-qps=-1", "more than 0"},
+		"a number of requests that is no": {"--kube-api-qps=NaN", "more than 0"},
+		"requests without end":            {"--kube-api-qps=Inf", "at most"},
+		"no burst":                        {"--kube-api-burst=0", "at least 1"},
+		"an address that is no network":   {"--allow-cidrs=10.0.0.1", "10.20.0.0/16"},
+		"an empty namespace":              {"--namespace=", "POD_NAMESPACE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := parseOptions(strings.Fields(c.args), inPod, &strings.Builder{})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want something about %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestHelpIsNoMistake(t *testing.T) {
+	var output strings.Builder
+	_, err := parseOptions([]string{"-h"}, inPod, &output)
+	if !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("got %v", err)
+	}
+	for _, name := range []string{"-kubeconfig", "-allow-cidrs", "-leader-elect", "-v"} {
+		if !strings.Contains(output.String(), name) {
+			t.Errorf("%s is not explained in %s", name, &output)
+		}
+	}
+}
+
+func TestTheDeploymentWaitsForTheOperator(t *testing.T) {
+	text, err := os.ReadFile("../../config/manager/deployment.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deployment struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					TerminationGracePeriodSeconds float64
+					Containers                    []struct{ Args []string }
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &deployment); err != nil {
+		t.Fatal(err)
+	}
+	pod := deployment.Spec.Template.Spec
+	if needed := (stopGrace + releaseGrace + drainGrace).Seconds(); pod.TerminationGracePeriodSeconds <= needed {
+		t.Errorf("the pod is killed after %v s, while the operator may need %v s", pod.TerminationGracePeriodSeconds, needed)
+	}
+	if _, err := parseOptions(pod.Containers[0].Args, inPod, &strings.Builder{}); err != nil {
+		t.Errorf("the Deployment's flags: %v", err)
+	}
+}
+
+func TestAddressesThatMayNeverBeCalled(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ server, want string }{
+		"a URL":                     {"https://10.96.0.1:6443", "10.96.0.1:6443"},
+		"a URL without a port":      {"https://10.96.0.1", "10.96.0.1:443"},
+		"a host and a port":         {"10.96.0.1:8443", "10.96.0.1:8443"},
+		"an address of version six": {"https://[fd00::1]:6443", "[fd00::1]:6443"},
+		"a mapped address":          {"https://[::ffff:10.96.0.1]:6443", "10.96.0.1:6443"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			egress, err := options{}.egress(t.Context(), c.server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []netip.AddrPort{netip.MustParseAddrPort(c.want)}
+			if diff := cmp.Diff(want, egress.DenyAddrPorts, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	for _, server := range []string{"https://10.96.0.1:99999", "https://%zz"} {
+		if _, err := (options{}).egress(t.Context(), server); err == nil {
+			t.Errorf("%s was taken", server)
+		}
+	}
+}
