@@ -102,6 +102,8 @@ const (
 const (
 	// ReasonInvalidEndpoint surfaces when an endpoint cannot be used, for a cause that the schema cannot see.
 	ReasonInvalidEndpoint = "InvalidEndpoint"
+	// ReasonInvalidSelector surfaces when a selector in allowedNamespaces cannot be used.
+	ReasonInvalidSelector = "InvalidSelector"
 	// ReasonUnsupportedMethod surfaces when the client cannot authenticate as the spec says.
 	ReasonUnsupportedMethod = "UnsupportedMethod"
 	// ReasonSecretNotFound surfaces when a Secret that the client names does not exist.

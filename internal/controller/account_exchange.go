@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -56,8 +57,23 @@ func (r *AccountReconciler) exchange(ctx context.Context, facts *lifecycle.Facts
 	if err != nil {
 		return failureOf(ctx, err), nil
 	}
+	if failure := unreadableScope(facts, answer); failure != nil {
+		return failure, nil
+	}
 	err = r.keep(ctx, facts, r.credentialOf(facts, plan, ready, answer))
 	return r.notKept(ctx, facts, err)
+}
+
+// unreadableScope refuses a token for an account of another namespace if nobody can say what it is good for. In the
+// client's own namespace there is no limit that it could exceed.
+func unreadableScope(facts *lifecycle.Facts, answer oauth.Answer) *lifecycle.Failure {
+	if facts.Client.Namespace == facts.Account.Namespace || !slices.Contains(answer.Warnings, oauth.InvalidScope) {
+		return nil
+	}
+	return &lifecycle.Failure{
+		Class:   oauth.InvalidResponse,
+		Message: "the answer's scope cannot be read, so that it cannot be held against what the OAuthClient allows this namespace: the provider must mend it",
+	}
 }
 
 // forgetGone drops what was made for a client that has gone since the lap began: it was forgotten already, and what came

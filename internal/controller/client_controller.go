@@ -2,10 +2,12 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,6 +55,9 @@ func (r *ClientReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 
 func (r *ClientReconciler) gather(ctx context.Context, owner *v1alpha1.OAuthClient) (*lifecycle.ClientFacts, error) {
 	facts := &lifecycle.ClientFacts{Client: owner, Accepted: endpointFault(string(owner.Spec.Endpoints.Token), r.Egress)}
+	if facts.Accepted == nil {
+		facts.Accepted = selectorFault(owner)
+	}
 	material, err := r.Credentials.material(ctx, owner)
 	if facts.ResolvedRefs, err = asFinding(err); err != nil {
 		return nil, err
@@ -61,6 +66,20 @@ func (r *ClientReconciler) gather(ctx context.Context, owner *v1alpha1.OAuthClie
 		facts.Accepted = methodFault(owner, material)
 	}
 	return facts, nil
+}
+
+// selectorFault finds a selector that selects nothing because it makes no sense. The schema cannot bound what checking it
+// there would cost.
+func selectorFault(owner *v1alpha1.OAuthClient) *lifecycle.Finding {
+	for i, entry := range owner.Spec.AllowedNamespaces {
+		if _, err := metav1.LabelSelectorAsSelector(entry.Selector); err != nil {
+			return &lifecycle.Finding{
+				Condition: v1alpha1.ConditionAccepted, Reason: v1alpha1.ReasonInvalidSelector,
+				Message: fmt.Sprintf("spec.allowedNamespaces[%d].selector cannot be used: %.300s", i, err),
+			}
+		}
+	}
+	return nil
 }
 
 // methodFault finds a client that cannot authenticate as the spec says, for a cause that lies in its Secrets.

@@ -214,6 +214,27 @@ var _ = Describe("A client of another namespace", func() {
 		Expect(s.provider.TokenRequests()).To(BeZero())
 	})
 
+	It("does not hand out a token of which nobody can say what it is good for", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		s.create(ctx, shared(s, v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll, Grants: credentials, Scopes: []v1alpha1.Scope{"invoices"}}))
+		Expect(s.provider.Script(businessID, provider.ReplyWith(200, http.Header{"Content-Type": {"application/json"}},
+			`{"access_token":"opat_more","token_type":"Bearer","expires_in":3600,"scope":"invoices `+strings.Repeat("x", 17<<10)+`"}`))).To(Succeed())
+		account := elsewhere(ctx, s, "invoices")
+		Eventually(condition(ctx, account, "Ready")).Should(Equal("False InvalidResponse"))
+		Expect(get(ctx, account).Status.SealedCredential).To(BeEmpty())
+	})
+
+	It("is told of a selector that makes no sense", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		owner := shared(s, v1alpha1.AllowedNamespaces{
+			From: v1alpha1.NamespacesFromSelector, Grants: credentials, Scopes: []v1alpha1.Scope{"invoices"},
+			Selector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: "Like", Values: []string{"gold"}}}},
+		})
+		s.create(ctx, owner)
+		Eventually(clientCondition(ctx, owner, "Ready")).Should(Equal("False InvalidSelector"))
+		Expect(clientMessage(ctx, owner)).To(ContainSubstring("spec.allowedNamespaces[0].selector"))
+	})
+
 	It("does not hand out a token that can do more than the entry lists", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		s.create(ctx, shared(s, v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll, Grants: credentials, Scopes: []v1alpha1.Scope{"invoices"}}))

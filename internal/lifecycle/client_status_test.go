@@ -38,6 +38,7 @@ func clientTable() []clientHealth {
 	return []clientHealth{
 		{"all is well", nil, nil, "True Ready", accepted, resolved, status.CurrentStatus},
 		{"the endpoint cannot be used", refused("InvalidEndpoint"), nil, "False InvalidEndpoint", "False InvalidEndpoint", resolved, status.FailedStatus},
+		{"a selector cannot be used", refused("InvalidSelector"), nil, "False InvalidSelector", "False InvalidSelector", resolved, status.FailedStatus},
 		{"the method cannot be used", refused("UnsupportedMethod"), nil, "False UnsupportedMethod", "False UnsupportedMethod", resolved, status.FailedStatus},
 		{"a Secret is not there", nil, unresolved("SecretNotFound"), "False SecretNotFound", accepted, "False SecretNotFound", status.InProgressStatus},
 		{"a key is not there", nil, unresolved("SecretKeyMissing"), "False SecretKeyMissing", accepted, "False SecretKeyMissing", status.InProgressStatus},
