@@ -101,7 +101,7 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 			return ctrl.Result{}, err
 		}
 	}
-	return wakeAt(lifecycle.Wake(facts, plan, &status, now), facts.Credential.ExpirationTime, now), nil
+	return wakeAt(lifecycle.Wake(facts, &status, now), facts.Credential.ExpirationTime, now), nil
 }
 
 // act carries out the plan. The facts follow what is done: an exchange that is kept changes the credential in them.

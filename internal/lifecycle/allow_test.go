@@ -182,7 +182,7 @@ func TestAClientThatMayNotBeUsedIsAsIfItWereNotThere(t *testing.T) {
 func outcome(f *lifecycle.Facts) any {
 	plan := lifecycle.Decide(f, noon())
 	status := lifecycle.Status(f, lifecycle.Done{}, noon())
-	return []any{plan, status, lifecycle.Wake(f, plan, &status, noon()), lifecycle.ScopesPublishable(f)}
+	return []any{plan, status, lifecycle.Wake(f, &status, noon()), lifecycle.ScopesPublishable(f)}
 }
 
 func TestNames(t *testing.T) {

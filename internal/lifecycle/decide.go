@@ -115,7 +115,7 @@ func refreshDue(f *Facts, now time.Time) bool {
 
 // Wake is when the account must be looked at again even if nothing happens; zero: never. Never before now: what became
 // due while the lap ran is due now.
-func Wake(f *Facts, _ Plan, status *v1alpha1.ConnectedAccountStatus, now time.Time) time.Time {
+func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time.Time {
 	if !f.Account.DeletionTimestamp.IsZero() {
 		return time.Time{}
 	}

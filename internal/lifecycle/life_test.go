@@ -49,7 +49,7 @@ func (l *life) look() {
 		plan := lifecycle.Decide(l.facts, l.now)
 		done := l.act(plan)
 		status := lifecycle.Status(l.facts, done, l.now)
-		l.wake = lifecycle.Wake(l.facts, plan, &status, l.now)
+		l.wake = lifecycle.Wake(l.facts, &status, l.now)
 		if !l.wake.IsZero() && l.wake.Before(l.now) {
 			l.t.Fatalf("%v: wakes in the past, at %v", l.now, l.wake)
 		}

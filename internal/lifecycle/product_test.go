@@ -281,7 +281,7 @@ func TestNobodySleepsTooLongOrTooShort(t *testing.T) {
 	everywhere(t, func(f *lifecycle.Facts, e expected) error {
 		plan := lifecycle.Decide(f, noon())
 		status := lifecycle.Status(f, lifecycle.Done{}, noon())
-		wake := lifecycle.Wake(f, plan, &status, noon())
+		wake := lifecycle.Wake(f, &status, noon())
 		f.Account.Status = status
 		f.Account.Status = lifecycle.Status(f, lifecycle.Done{}, noon()) // the write is an event of its own
 		plan = lifecycle.Decide(f, noon())
@@ -328,7 +328,7 @@ func sameWords(f *lifecycle.Facts, at time.Time) error {
 // finds a later time to sleep to.
 func awakeForSomething(f *lifecycle.Facts, e expected, wake time.Time) error {
 	plan := lifecycle.Decide(f, wake)
-	next := lifecycle.Wake(f, plan, &f.Account.Status, wake)
+	next := lifecycle.Wake(f, &f.Account.Status, wake)
 	silent := sameWords(f, wake) == nil
 	if silent && plan.Action == lifecycle.Rest && !plan.Publish && !e.foreign && !f.SchemaTooOld && !next.IsZero() && !next.After(wake) {
 		return fmt.Errorf("woken for nothing at %v, and again at %v", wake, next)
@@ -399,7 +399,7 @@ func TestFactsAreNotChanged(t *testing.T) {
 				pristine, _ := build()
 				plan := lifecycle.Decide(facts, noon())
 				status := lifecycle.Status(facts, lifecycle.Done{}, noon())
-				_ = lifecycle.Wake(facts, plan, &status, noon())
+				_ = lifecycle.Wake(facts, &status, noon())
 				if !reflect.DeepEqual(facts, pristine) {
 					t.Fatalf("%s: the facts were changed", name)
 				}

@@ -38,7 +38,7 @@ func TestTheTokenExpiresAtWake(t *testing.T) {
 	f := healthy()
 	f.Account.Spec.Suspend = true
 	settle(f, lifecycle.Done{}, noon())
-	wake := lifecycle.Wake(f, lifecycle.Decide(f, noon()), &f.Account.Status, noon())
+	wake := lifecycle.Wake(f, &f.Account.Status, noon())
 	if !wake.Equal(f.Credential.ExpirationTime) {
 		t.Errorf("wakes at %v, want %v", wake, f.Credential.ExpirationTime)
 	}

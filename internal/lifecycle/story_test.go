@@ -234,10 +234,9 @@ func TestFaultsThatGoUnseenAreFoundGone(t *testing.T) {
 func TestAFaultThatIsFoundOnTheWayWakesAsWell(t *testing.T) {
 	t.Parallel()
 	f := fresh()
-	plan := lifecycle.Decide(f, noon())
 	f.SchemaTooOld = true
 	status := lifecycle.Status(f, lifecycle.Done{}, noon())
-	if wake := lifecycle.Wake(f, plan, &status, noon()); wake.IsZero() || wake.After(in(time.Minute)) {
+	if wake := lifecycle.Wake(f, &status, noon()); wake.IsZero() || wake.After(in(time.Minute)) {
 		t.Errorf("wakes at %v", wake)
 	}
 }
@@ -266,7 +265,7 @@ func TestWhatBecomesDueDuringALapIsNotMissed(t *testing.T) {
 			}
 			after := test.at.Add(time.Millisecond)
 			status := lifecycle.Status(test.facts, lifecycle.Done{}, after)
-			if wake := lifecycle.Wake(test.facts, plan, &status, after); !wake.Equal(after) {
+			if wake := lifecycle.Wake(test.facts, &status, after); !wake.Equal(after) {
 				t.Errorf("wakes at %v, want at once, %v", wake, after)
 			}
 		})
