@@ -122,13 +122,19 @@ func names(samples []stage.Sample) []string {
 // tokenRequests are those that reached the provider so far.
 func tokenRequests(t *testing.T, played *stage.Stage) int {
 	t.Helper()
-	entries, err := provider.ReadLedger(played.Provider.Ledger)
+	return entries(t, played, provider.KindTokenRequest)
+}
+
+// entries counts the entries of a kind in the provider's ledger.
+func entries(t *testing.T, played *stage.Stage, kind provider.Kind) int {
+	t.Helper()
+	ledger, err := provider.ReadLedger(played.Provider.Ledger)
 	if err != nil {
 		t.Fatal(err)
 	}
 	count := 0
-	for _, entry := range entries {
-		if entry.Kind == provider.KindTokenRequest {
+	for _, entry := range ledger {
+		if entry.Kind == kind {
 			count++
 		}
 	}

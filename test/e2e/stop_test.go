@@ -21,7 +21,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	})
 	operator := start(t, played, stage.OperatorOptions{})
 	eventually(t, "all token requests are open", func(context.Context) error {
-		if got := granted(t, played); got != len(samples) {
+		if got := entries(t, played, provider.KindIssued); got != len(samples) {
 			return errors.New("not yet")
 		}
 		return nil
@@ -85,20 +85,4 @@ func control(t *testing.T, played *stage.Stage, path string, message any) {
 	if _, err := played.Provider.Control(t.Context(), path, message); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// granted are the token requests that the provider has committed.
-func granted(t *testing.T, played *stage.Stage) int {
-	t.Helper()
-	entries, err := provider.ReadLedger(played.Provider.Ledger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	count := 0
-	for _, entry := range entries {
-		if entry.Kind == provider.KindIssued {
-			count++
-		}
-	}
-	return count
 }
