@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0 caught=0
 
-# overlay PATCH FOLDER applies the patch to copies of the files that it names, and writes overlay.json.
+# overlay PATCH FOLDER ROOT applies the patch to copies of the files that it names, and writes overlay.json.
 overlay() {
   local file comma=
   printf '{"Replace":{' > "$2/overlay.json"
@@ -24,7 +24,7 @@ overlay() {
     comma=,
   done < <(sed -n 's#^+++ b/##p' "$1")
   printf '}}\n' >> "$2/overlay.json"
-  patch --quiet --strip=1 --directory="$2" < "$1"
+  (cd "$2" && git apply "$3/$1")
 }
 
 header() { sed -n "s/^# $1: *//p" "$2"; }
@@ -36,7 +36,7 @@ for patch in hack/mutants/*.patch; do
   eval "arguments=($(header test "$patch"))"
   fails=$(header fails "$patch")
   echo "mutant $name: $(header what "$patch")"
-  if ! overlay "$patch" "$folder"; then
+  if ! overlay "$patch" "$folder" "$PWD"; then
     echo "  the patch does not apply any more" && failed=1 && continue
   fi
   if ! go test "${arguments[@]}" > "$folder/whole.log" 2>&1 || grep -qE 'no tests to run|Ran 0 of|^ok .*\(cached\) \[no tests' "$folder/whole.log"; then
