@@ -279,12 +279,11 @@ func TestEveryPlanIsWhatItsFactsSay(t *testing.T) {
 func TestNobodySleepsTooLongOrTooShort(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(f *lifecycle.Facts, e expected) error {
-		plan := lifecycle.Decide(f, noon())
 		status := lifecycle.Status(f, lifecycle.Done{}, noon())
 		wake := lifecycle.Wake(f, &status, noon())
 		f.Account.Status = status
 		f.Account.Status = lifecycle.Status(f, lifecycle.Done{}, noon()) // the write is an event of its own
-		plan = lifecycle.Decide(f, noon())
+		plan := lifecycle.Decide(f, noon())
 		calls := plan.Action == lifecycle.Exchange
 		switch {
 		case wake.IsZero():
