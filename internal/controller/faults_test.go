@@ -139,6 +139,10 @@ var _ = Describe("Keeping", func() {
 // drops it. What it returns puts the field back, at the end of the spec at the latest.
 func dropSealedCredential(ctx context.Context, account *v1alpha1.ConnectedAccount) (restore func(context.Context)) {
 	GinkgoHelper()
+	// A replaced definition ends the watches of its objects, and after a few of them client-go waits up to a minute before
+	// it lists again: until then the operator sees no event.
+	SetDefaultEventuallyTimeout(3 * time.Minute)
+	DeferCleanup(func() { SetDefaultEventuallyTimeout(patience) })
 	definition := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "connectedaccounts.oauth-operator.dev"}}
 	whole := apiextensionsv1.JSONSchemaProps{}
 	edit := func(ctx context.Context, with func(status *apiextensionsv1.JSONSchemaProps), holds bool) {

@@ -39,12 +39,15 @@ var suite struct {
 	clock   *movedClock
 }
 
+// patience is how long specs wait for what must come.
+const patience = 30 * time.Second
+
 func TestController(t *testing.T) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
 	}
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(30 * time.Second)
+	SetDefaultEventuallyTimeout(patience)
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
 	RunSpecs(t, "controllers")
 }
