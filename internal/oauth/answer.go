@@ -54,8 +54,6 @@ const (
 	ScopeList Warning = "ScopeList"
 	// RefreshTokenIgnored means: a refresh token came with client credentials.
 	RefreshTokenIgnored Warning = "RefreshTokenIgnored"
-	// InvalidRefreshToken means: a refresh token came that cannot be one.
-	InvalidRefreshToken Warning = "InvalidRefreshToken"
 )
 
 // judge turns a reply into an answer or an error. The order matters: an error that is named counts on any status and
@@ -75,28 +73,63 @@ func judge(r *reply, grant GrantType) (Answer, *Error) {
 		return Answer{}, statusAnswer(r)
 	case r.tooLarge:
 		return Answer{}, r.failure(OutcomeUnknown, reasonTooLarge)
-	case problem != "":
+	case problem != "" && problem != reasonDuplicate:
 		return Answer{}, r.failure(InvalidResponse, problem)
+	default:
+		return grantedAnswer(r, found, problem, grant)
 	}
-	answer, problem := readAnswer(found, grant)
-	if problem != "" {
-		return Answer{}, r.failure(InvalidResponse, problem)
-	}
-	answer.ReceivedTime = r.received
-	return answer, nil
 }
 
-// readAnswer reads the members one by one. The refresh token does not depend on the rest, and nothing but the access
-// token and its type makes an answer unusable.
+// grantedAnswer judges a 2xx answer whose body is an object. The refresh token comes first and for itself: it may be
+// the only successor of one that is spent, and a flaw of the rest must not cost it.
+func grantedAnswer(r *reply, found fields, problem string, grant GrantType) (Answer, *Error) {
+	var refresh secret.Value
+	if grant.yieldsRefreshToken() && !found.namesError() {
+		var doubt string
+		if refresh, doubt = readRefreshToken(found); doubt != "" {
+			return Answer{}, r.failure(OutcomeUnknown, doubt)
+		}
+	}
+	var answer Answer
+	if problem == "" {
+		answer, problem = readAnswer(found, grant)
+	}
+	if problem == "" {
+		answer.RefreshToken, answer.ReceivedTime = refresh, r.received
+		return answer, nil
+	}
+	failure := r.failure(InvalidResponse, problem)
+	if refresh.Empty() {
+		return Answer{}, failure
+	}
+	return Answer{RefreshToken: refresh, ReceivedTime: r.received}, failure
+}
+
+// readRefreshToken gives the one refresh token, or none if none came, or says why nobody can tell.
+func readRefreshToken(found fields) (token secret.Value, doubt string) {
+	if found.repeated["refresh_token"] {
+		return secret.Value{}, reasonTwoRefreshTokens
+	}
+	if !isPresent(found.RefreshToken) {
+		return secret.Value{}, ""
+	}
+	token, reason := readToken(found.RefreshToken)
+	if reason != "" {
+		return secret.Value{}, reasonBadRefreshToken
+	}
+	return token, ""
+}
+
+// readAnswer reads the other members one by one. Nothing but the access token and its type makes an answer unusable.
 func readAnswer(found fields, grant GrantType) (answer Answer, reason string) {
 	warn := func(warning Warning) {
 		if warning != "" {
 			answer.Warnings = append(answer.Warnings, warning)
 		}
 	}
-	var warning Warning
-	answer.RefreshToken, warning = readRefreshToken(found, grant)
-	warn(warning)
+	if !grant.yieldsRefreshToken() && isPresent(found.RefreshToken) {
+		warn(RefreshTokenIgnored)
+	}
 	if answer.AccessToken, reason = readToken(found.AccessToken); reason != "" {
 		return answer, reason
 	}
@@ -110,25 +143,12 @@ func readAnswer(found fields, grant GrantType) (answer Answer, reason string) {
 	} else if answer.TokenType, _ = readText(found.TokenType); !strings.EqualFold(answer.TokenType, "Bearer") {
 		return answer, reasonTokenType
 	}
+	var warning Warning
 	answer.Lifetime, warning = readLifetime(found.ExpiresIn)
 	warn(warning)
 	answer.Scope, warning = readScope(found.Scope)
 	warn(warning)
 	return answer, ""
-}
-
-func readRefreshToken(found fields, grant GrantType) (secret.Value, Warning) {
-	if !isPresent(found.RefreshToken) {
-		return secret.Value{}, ""
-	}
-	if grant == GrantClientCredentials {
-		return secret.Value{}, RefreshTokenIgnored
-	}
-	token, reason := readToken(found.RefreshToken)
-	if reason != "" {
-		return secret.Value{}, InvalidRefreshToken
-	}
-	return token, ""
 }
 
 // errorAnswer judges an answer that names an error. An unregistered code says no more than its status does.
@@ -144,7 +164,11 @@ func errorAnswer(r *reply, found fields, grant GrantType) *Error {
 	if r.asksToWait() {
 		class = Throttled
 	}
-	failure := r.failure(class, reasonFor(class))
+	reason := reasonFor(class)
+	if class == RefreshTokenRejected && saysInProcess(r.body) {
+		class, reason = OutcomeUnknown, reasonInProcess
+	}
+	failure := r.failure(class, reason)
 	failure.Code = code
 	return failure
 }

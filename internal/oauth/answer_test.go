@@ -15,8 +15,6 @@ import (
 // start is the time at which the answers are received.
 func start() time.Time { return time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC) }
 
-const refreshing = oauth.GrantType("refresh_token")
-
 func TestErrorCodes(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]struct{ credentials, refresh oauth.Class }{
@@ -39,7 +37,7 @@ func TestErrorCodes(t *testing.T) {
 		"temporarily_unavailable": {oauth.OutcomeUnknown, oauth.OutcomeUnknown},
 	} {
 		for _, status := range []int{200, 400, 401, 403, 500, 503} {
-			for grant, class := range map[oauth.GrantType]oauth.Class{oauth.GrantClientCredentials: want.credentials, refreshing: want.refresh} {
+			for grant, class := range map[oauth.GrantType]oauth.Class{oauth.GrantClientCredentials: want.credentials, oauth.GrantRefreshToken: want.refresh} {
 				_, err := oauth.Judge(status, http.Header{}, []byte(`{"error":"`+code+`","access_token":"a"}`), grant, start())
 				checkFailure(t, err, class)
 				failure := failureOf(t, err)
@@ -54,7 +52,7 @@ func TestErrorCodes(t *testing.T) {
 func TestUnrecognisedErrorCodes(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{`"Invalid_Client"`, `"invalid_client "`, `"x"`, `""`, `7`, `false`, `{}`, `[]`, `"invalid_client\u0000"`} {
-		_, err := oauth.Judge(400, http.Header{}, []byte(`{"error":`+code+`}`), refreshing, start())
+		_, err := oauth.Judge(400, http.Header{}, []byte(`{"error":`+code+`}`), oauth.GrantRefreshToken, start())
 		checkFailure(t, err, oauth.RequestRejected)
 		if failure := failureOf(t, err); failure.Code != oauth.CodeUnrecognised {
 			t.Errorf("%s: code %q", code, failure.Code)
@@ -120,7 +118,7 @@ func TestH54RetryAfter(t *testing.T) {
 func TestWholeAnswer(t *testing.T) {
 	t.Parallel()
 	body := `{"access_token":"a","token_type":"bearer","expires_in":43200,"scope":"contact invoices","refresh_token":"r","other":{"x":[1]}}`
-	got, err := oauth.Judge(201, http.Header{"Content-Type": {"application/json"}}, []byte(body), refreshing, start())
+	got, err := oauth.Judge(201, http.Header{"Content-Type": {"application/json"}}, []byte(body), oauth.GrantRefreshToken, start())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,30 +135,12 @@ func TestWholeAnswer(t *testing.T) {
 	}
 }
 
-func TestRefreshTokenOfAnAnswer(t *testing.T) {
-	t.Parallel()
-	for raw, want := range map[string]struct {
-		token    string
-		warnings []oauth.Warning
-	}{
-		`"r"`: {"r", nil}, `null`: {"", nil},
-		`7`: {"", []oauth.Warning{oauth.InvalidRefreshToken}}, `"a b"`: {"", []oauth.Warning{oauth.InvalidRefreshToken}},
-		`"a\r\nb"`: {"", []oauth.Warning{oauth.InvalidRefreshToken}}, `""`: {"", []oauth.Warning{oauth.InvalidRefreshToken}},
-	} {
-		got, err := oauth.Judge(200, http.Header{}, []byte(`{"access_token":"a","token_type":"Bearer","refresh_token":`+raw+`}`), refreshing, start())
-		if err != nil || got.RefreshToken.Reveal() != want.token {
-			t.Errorf("%s: token %q, error %v", raw, got.RefreshToken.Reveal(), err)
-		}
-		if diff := cmp.Diff(want.warnings, got.Warnings); diff != "" {
-			t.Errorf("%s: %s", raw, diff)
-		}
-	}
-}
-
 func FuzzParseAnswer(f *testing.F) {
 	for _, body := range []string{
 		goodBody, `{"error":"invalid_client"}`, `{"access_token":"a","access_token":"b"}`, `{"access_token":"\ud800","expires_in":1e999}`,
 		`{"access_token":"a","scope":["a",null],"refresh_token":"r","expires_in":"-0"}`, `<html>`, ``, `[[[[`, "{\"access_token\":\"a\xff\"}",
+		`{"access_token":7,"refresh_token":"r"}`, `{"refresh_token":"r","refresh_token":"r"}`, `{"refresh_token":"a b","error":null,"error":1}`,
+		`{"error":"invalid_grant","error_description":"Already being PROCESSED","refresh_token":"r"}`,
 	} {
 		for _, contentType := range []string{"application/json", "text/html; charset=utf-16", ""} {
 			for _, status := range []int{200, 302, 400, 503} {
@@ -169,13 +149,14 @@ func FuzzParseAnswer(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, contentType string, status int) {
-		for _, grant := range []oauth.GrantType{oauth.GrantClientCredentials, refreshing} {
+		for _, grant := range []oauth.GrantType{oauth.GrantClientCredentials, oauth.GrantRefreshToken} {
 			answer, err := oauth.Judge(status, http.Header{"Content-Type": {contentType}}, body, grant, start())
-			if err != nil {
-				checkFuzzedError(t, err, status)
-			} else {
+			if err == nil {
 				checkFuzzedAnswer(t, answer, grant, status)
+				continue
 			}
+			checkFuzzedError(t, err, status)
+			checkSalvaged(t, answer, failureOf(t, err), grant)
 		}
 	})
 }
@@ -206,6 +187,24 @@ func checkFuzzedAnswer(t *testing.T, answer oauth.Answer, grant oauth.GrantType,
 	}
 	if l := answer.Lifetime; l != nil && (*l < 0 || *l > 3650*24*time.Hour || *l%time.Second != 0) {
 		t.Errorf("lifetime %v", *l)
+	}
+}
+
+// checkSalvaged holds what comes beside an error against the rule: a refresh token, where one may be kept, and its time.
+func checkSalvaged(t *testing.T, answer oauth.Answer, failure *oauth.Error, grant oauth.GrantType) {
+	t.Helper()
+	if answer.RefreshToken.Empty() {
+		if diff := cmp.Diff(oauth.Answer{}, answer); diff != "" {
+			t.Errorf("an error came with an answer: %s", diff)
+		}
+		return
+	}
+	want := oauth.Answer{RefreshToken: answer.RefreshToken, ReceivedTime: start()}
+	if diff := cmp.Diff(want, answer); diff != "" {
+		t.Errorf("a refresh token was salvaged with more than its time: %s", diff)
+	}
+	if failure.Class != oauth.InvalidResponse || failure.Code != "" || grant != oauth.GrantRefreshToken || failure.Status/100 != 2 {
+		t.Errorf("a refresh token was salvaged from %s of %s", failure.Class, grant)
 	}
 }
 

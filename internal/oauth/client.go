@@ -23,6 +23,9 @@ import (
 
 const (
 	maxHeaderBytes = 64 << 10
+	// A whole request, with the longest refresh token in form encoding, goes out in one write: a time limit that is
+	// reached between two writes would leave a request of which some bytes were sent, and with it a doubt.
+	writeBufferBytes = 64 << 10
 	// Servers close idle connections after 5 s (Node.js) to 75 s. A request that meets such a close was written and has
 	// no answer: for a single-use token that is a doubt which costs far more than a handshake.
 	idleTimeout = 4 * time.Second
@@ -45,8 +48,10 @@ type Options struct {
 // certificate, so that no connection is shared between two who must not know of each other. Safe for concurrent use.
 type Client struct {
 	transport *http.Transport
+	dialer    *dialer
 	egress    Egress
 	clock     clock.PassiveClock
+	hold      time.Duration // see maxHold
 }
 
 // NewClient makes a Client. It fails if the clock is missing or RootCAs is not a list of PEM certificates.
@@ -61,6 +66,7 @@ func NewClient(options Options) (*Client, error) {
 	d := &dialer{
 		egress:   options.Egress,
 		resolver: options.Resolver,
+		limit:    maxHold,
 		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, NextProtos: []string{"http/1.1"}},
 	}
 	// HTTP/1.1 only. On an HTTP/2 connection several requests interleave, so nobody could say whether bytes of this one
@@ -68,8 +74,10 @@ func NewClient(options Options) (*Client, error) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &Client{
+		dialer: d,
 		egress: options.Egress,
 		clock:  options.Clock,
+		hold:   maxHold,
 		transport: &http.Transport{
 			Proxy:                  nil, // the environment has no say in where secrets go
 			DialContext:            d.dialPlain,
@@ -77,6 +85,7 @@ func NewClient(options Options) (*Client, error) {
 			Protocols:              protocols,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHeaderBytes,
+			WriteBufferSize:        writeBufferBytes,
 			MaxIdleConns:           maxIdleConnections,
 			MaxIdleConnsPerHost:    maxIdleConnections,
 			IdleConnTimeout:        idleTimeout,
@@ -121,10 +130,13 @@ type dialer struct {
 	egress   Egress
 	resolver *net.Resolver
 	tls      *tls.Config
+	limit    time.Duration // net/http goes on dialling for later requests when the one that wanted it has ended
 }
 
 // dialPlain serves http:// endpoints, which exist on loopback only.
 func (d *dialer) dialPlain(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, stop := context.WithTimeout(ctx, d.limit)
+	defer stop()
 	inner, err := d.dial(ctx, network, addr, func(target netip.AddrPort) error {
 		if ip := target.Addr().Unmap(); !ip.IsLoopback() {
 			return &refusedAddressError{ip, reasonPlaintext}
@@ -144,6 +156,8 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
+	ctx, stop := context.WithTimeout(ctx, d.limit)
+	defer stop()
 	inner, err := d.dial(ctx, network, addr, func(netip.AddrPort) error { return nil })
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func newConn(inner net.Conn) *conn {
 	return &conn{Conn: inner, in: bufio.NewReader(inner)}
 }
 
-// Write writes for the current exchange, if that still may.
+// Write writes for the current exchange, once that is let go, if it still may.
 func (c *conn) Write(p []byte) (int, error) {
 	s := c.current.Load()
 	if s == nil {
@@ -53,23 +53,32 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sending is the writing side of one exchange.
+// sending is the writing side of one exchange. It holds the request back until it is released, so that everything
+// that takes time or can fail (name, TCP, TLS) lies before the moment at which the caller lets the request go.
 type sending struct {
-	clock   clock.PassiveClock
-	start   time.Time
-	timeout time.Duration
+	clock clock.PassiveClock
+
+	reaching sync.Once
+	inHand   chan struct{} // closed when net/http has a connection and would write to it
+	released chan struct{} // closed when the request may go
+	givenUp  chan struct{} // closed with finished
+
+	// Set before released is closed, and not changed afterwards.
+	started time.Time
+	limit   time.Duration
 
 	mu       sync.Mutex
 	conn     *conn
 	writing  bool // a write is under way and may have put bytes on the wire
 	written  bool // bytes were put on the wire
 	finished bool // the verdict is given: no write may follow
+	status   int  // of the answer, once its headers have been read
 
 	tried atomic.Bool // a write was tried: an answer may come
 }
 
-func newSending(c clock.PassiveClock, timeout time.Duration) *sending {
-	return &sending{clock: c, start: c.Now(), timeout: timeout}
+func newSending(c clock.PassiveClock) *sending {
+	return &sending{clock: c, inHand: make(chan struct{}), released: make(chan struct{}), givenUp: make(chan struct{})}
 }
 
 // trace ties the exchange to the connection that it gets, and unties it when the connection becomes idle.
@@ -97,9 +106,19 @@ func (s *sending) trace() *httptrace.ClientTrace {
 	}
 }
 
-// write checks the time limit with nothing between the check and the write: a process that was paused until after its
-// limit must not send. Wall clock and monotonic clock are both asked, for the monotonic one stands still in suspend.
+// release lets the request go. It is called once at most.
+func (s *sending) release() { close(s.released) }
+
+// write waits until the request is released, and then checks the time limit with nothing between the check and the
+// write: a process that was paused until after its limit must not send. A connection that died while the request waited
+// has been closed by net/http, and takes no byte.
 func (s *sending) write(inner net.Conn, p []byte) (int, error) {
+	s.reaching.Do(func() { close(s.inHand) })
+	select {
+	case <-s.released:
+	case <-s.givenUp:
+		return 0, errTooLate
+	}
 	s.mu.Lock()
 	if s.finished || s.isLate() {
 		s.mu.Unlock()
@@ -119,15 +138,30 @@ func (s *sending) write(inner net.Conn, p []byte) (int, error) {
 	return n, err
 }
 
-func (s *sending) isLate() bool {
+// remaining is what is left of the limit. Wall clock and monotonic clock are both asked, and the one that says less
+// counts: the monotonic one stands still in suspend, and the wall clock may be set back.
+func (s *sending) remaining() time.Duration {
 	now := s.clock.Now()
-	return now.Sub(s.start) >= s.timeout || now.Round(0).Sub(s.start.Round(0)) >= s.timeout
+	passed := max(now.Sub(s.started), now.Round(0).Sub(s.started.Round(0)), 0)
+	return s.limit - passed
+}
+
+func (s *sending) isLate() bool { return s.remaining() <= 0 }
+
+// answered notes the status, for the case that the body does not come.
+func (s *sending) answered(status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status = status
 }
 
 // finish gives the verdict, and makes it final by refusing every later write.
-func (s *sending) finish() (written bool) {
+func (s *sending) finish() (written bool, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.finished = true
-	return s.written || s.writing
+	if !s.finished {
+		s.finished = true
+		close(s.givenUp)
+	}
+	return s.written || s.writing, s.status
 }

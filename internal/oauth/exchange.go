@@ -4,104 +4,197 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 )
 
-const maxBodyBytes = 1 << 20
+// maxHold is how long a connection may be dialled, or a request held ready, if nobody ends it: a caller that forgets
+// a request, and a server that never ends a handshake, must not cost a connection for ever.
+const maxHold = 2 * time.Minute
 
-// reply is what came back, before anybody has judged it.
-type reply struct {
-	status   int
-	header   http.Header
-	body     []byte
-	tooLarge bool      // there was more than maxBodyBytes; body is empty then
-	received time.Time // when the headers had been read
-}
-
-// Exchange sends one token request, once, and judges the answer. Every error is an *Error: NotSent if not one byte of
-// the request was written, and a class that says what the server did with it otherwise.
+// Exchange sends one token request, once, and judges the answer: Ready, Send and Judge in one. Every error is an
+// *Error. An error comes with an empty Answer, or with one that holds nothing but a refresh token; see Reply.Judge.
 //
 // The request is never repeated here, on no error and on no connection. What is left of ctx and the registration's
 // timeout, whichever ends first, bounds the whole exchange.
 func (c *Client) Exchange(ctx context.Context, reg Registration, req GrantRequest) (Answer, error) {
-	out, failure := prepare(reg, req, c.egress)
-	if failure != nil {
-		return Answer{}, failure
+	started := c.clock.Now()
+	ready, err := c.Ready(ctx, reg, req)
+	if err != nil {
+		return Answer{}, err
 	}
-	received, failure := c.send(ctx, out)
-	if failure != nil {
-		return Answer{}, failure
+	reply, err := ready.Send(ctx, started, reg.timeout())
+	if err != nil {
+		return Answer{}, err
 	}
-	answer, failure := judge(received, req.Grant)
-	if failure != nil {
-		return Answer{}, failure
-	}
-	return answer, nil
+	return reply.Judge(req.Grant)
 }
 
-// send writes the request and reads the reply. The transport is called without http.Client, which would follow
-// redirects. GetBody is nil, so that net/http has no second copy of the body that it could send: it gives up where it
-// would otherwise repeat the request after a reused connection has died.
-func (c *Client) send(ctx context.Context, out *outgoing) (*reply, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, out.timeout)
-	defer cancel()
-	s := newSending(c.clock, out.timeout)
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, s.trace()), http.MethodPost, out.endpoint, bytes.NewReader(out.body))
+// Request is a token request that has a connection in hand and of which not a byte was written. It is sent once or
+// given up; one for which neither is done is given up after two minutes. Safe for concurrent use.
+type Request struct {
+	sending *sending
+	cancel  context.CancelFunc // ends the connection and everything that waits for it
+	arrived chan arrival       // gets one value, whatever happens
+	hold    *time.Timer
+
+	taken    atomic.Bool // somebody sends it or gives it up
+	finished chan struct{}
+	// What came of it; set before finished is closed.
+	reply   Reply
+	failure *Error
+}
+
+// arrival is what came of the transport's work: a reply or an error.
+type arrival struct {
+	reply *reply
+	err   error
+}
+
+// Ready builds the request and gets a connection: name, TCP, TLS. Not a byte of the request has been written when it
+// returns, and none is before Send. The error is an *Error of class NotSent.
+//
+// ctx and the registration's timeout, whichever ends first, bound the connecting; once Ready has returned, ctx has no
+// say any more.
+func (c *Client) Ready(ctx context.Context, reg Registration, req GrantRequest) (*Request, error) {
+	out, failure := prepare(reg, req, c.egress)
+	if failure != nil {
+		return nil, failure
+	}
+	ctx, stop := context.WithTimeout(ctx, reg.timeout())
+	defer stop()
+	s := newSending(c.clock)
+	if ctx.Err() != nil {
+		return nil, transportFailure(ctx, ctx.Err(), s, false)
+	}
+	// The request outlives ctx, so it has a context of its own, which ends with Send, with Close or with the hold.
+	running, cancel := context.WithCancel(httptrace.WithClientTrace(context.WithoutCancel(ctx), s.trace()))
+	request, err := http.NewRequestWithContext(running, http.MethodPost, out.endpoint, bytes.NewReader(out.body))
 	if err != nil {
+		cancel()
 		return nil, notSent(reasonEndpoint)
 	}
 	request.Header = out.header
 	request.GetBody = nil
 
-	response, err := c.transport.RoundTrip(request)
-	if err != nil {
-		return nil, transportFailure(ctx, err, s)
-	}
-	defer func() { _ = response.Body.Close() }() // the answer is read or given up: a failed close changes neither
-	received := &reply{status: response.StatusCode, header: response.Header, received: c.clock.Now()}
-	if received.status < 200 || received.isRedirect() {
-		return received, nil // the status says it all, and the body of 101 has no end
-	}
-	if received.body, received.tooLarge, err = readBody(response.Body); err != nil {
-		failure := transportFailure(ctx, err, s)
-		failure.Status = received.status
+	r := &Request{sending: s, cancel: cancel, arrived: make(chan arrival, 1), finished: make(chan struct{})}
+	go func() { r.arrived <- c.roundTrip(request, s) }()
+	select {
+	case <-s.inHand:
+		r.hold = time.AfterFunc(c.hold, r.giveUp)
+		return r, nil
+	case early := <-r.arrived:
+		cancel()
+		return nil, transportFailure(ctx, early.err, s, false)
+	case <-ctx.Done():
+		failure := transportFailure(ctx, ctx.Err(), s, false)
+		cancel()
 		return nil, failure
 	}
-	return received, nil
 }
 
-func (r *reply) isRedirect() bool { return r.status >= 300 && r.status <= 399 }
+// Send lets the request go, once, and returns what came back, unread. The error is an *Error: NotSent if not one byte
+// of the request was written, OutcomeUnknown otherwise. A second call sends nothing and returns what the first did.
+//
+// limit runs from started, not from now: started is a time of the client's clock, taken before whatever the caller
+// wrote down about this request. The clock is asked within the connection's write, so that a process which was paused
+// until after the limit writes nothing. limit and ctx, whichever ends first, bound the waiting for the answer as well.
+func (r *Request) Send(ctx context.Context, started time.Time, limit time.Duration) (Reply, error) {
+	if r.taken.CompareAndSwap(false, true) {
+		r.hold.Stop()
+		r.reply, r.failure = r.send(ctx, started, limit)
+		close(r.finished)
+	}
+	<-r.finished
+	if r.failure != nil {
+		return Reply{}, r.failure
+	}
+	return r.reply, nil
+}
 
-func (r *reply) isSuccess() bool { return r.status >= 200 && r.status <= 299 }
+func (r *Request) send(ctx context.Context, started time.Time, limit time.Duration) (Reply, *Error) {
+	defer r.cancel()
+	s := r.sending
+	s.started, s.limit = started, limit
+	ctx, stop := context.WithTimeout(ctx, s.remaining())
+	defer stop()
+	if ctx.Err() == nil {
+		s.release()
+	}
+	var got arrival
+	select {
+	case got = <-r.arrived:
+	case <-ctx.Done():
+		got = r.atTheLimit(ctx)
+	}
+	if got.err != nil {
+		return Reply{}, transportFailure(ctx, got.err, s, s.isLate())
+	}
+	return wrap(got.reply), nil
+}
 
-// readBody reads the whole body, or says that it is too large; what was read of it is of no use then.
-func readBody(from io.Reader) (body []byte, tooLarge bool, err error) {
-	body, err = io.ReadAll(io.LimitReader(from, maxBodyBytes+1))
+// atTheLimit takes what has arrived by now. It does not wait for the transport's own end, because closing a connection
+// can take seconds where the server reads nothing.
+func (r *Request) atTheLimit(ctx context.Context) arrival {
+	select {
+	case got := <-r.arrived:
+		return got
+	default:
+		return arrival{err: ctx.Err()}
+	}
+}
+
+// Close gives the request up: nothing is ever written after it. After Send it does nothing.
+func (r *Request) Close() {
+	r.hold.Stop()
+	r.giveUp()
+}
+
+func (r *Request) giveUp() {
+	if !r.taken.CompareAndSwap(false, true) {
+		return
+	}
+	r.sending.finish()
+	r.cancel()
+	r.failure = notSent(reasonGivenUp)
+	close(r.finished)
+}
+
+// roundTrip sends the request, when that is released, and reads the reply. The transport is called without http.Client,
+// which would follow redirects. GetBody is nil, so that net/http has no second copy of the body that it could send: it
+// gives up where it would otherwise repeat the request after a reused connection has died.
+func (c *Client) roundTrip(request *http.Request, s *sending) arrival {
+	response, err := c.transport.RoundTrip(request)
 	if err != nil {
-		return nil, false, err
+		return arrival{err: err}
 	}
-	if len(body) > maxBodyBytes {
-		return nil, true, nil
+	defer func() { _ = response.Body.Close() }() // the answer is read or given up: a failed close changes neither
+	received := newReply(response.StatusCode, response.Header, c.clock.Now())
+	s.answered(received.status)
+	if received.status < 200 || received.isRedirect() {
+		return arrival{reply: received} // the status says it all, and the body of 101 has no end
 	}
-	return body, false, nil
+	if received.body, received.tooLarge, err = readBody(response.Body); err != nil {
+		return arrival{err: err}
+	}
+	return arrival{reply: received}
 }
 
 // transportFailure classifies by what was written, never by the kind of the error: a reset is harmless before the
 // first byte and a doubt after it.
-func transportFailure(ctx context.Context, err error, s *sending) *Error {
-	failure := &Error{Class: NotSent, err: filteredCause(err)}
-	if s.finish() {
+func transportFailure(ctx context.Context, err error, s *sending, late bool) *Error {
+	written, status := s.finish()
+	failure := &Error{Class: NotSent, Status: status, Reason: transportReason(ctx, err, written, late), err: filteredCause(err)}
+	if written {
 		failure.Class = OutcomeUnknown
 	}
-	failure.Reason = transportReason(ctx, err, s, failure.Class == OutcomeUnknown)
 	return failure
 }
 
-func transportReason(ctx context.Context, err error, s *sending, written bool) string {
+func transportReason(ctx context.Context, err error, written, late bool) string {
 	var (
 		refused   *refusedAddressError
 		handshake *handshakeError
@@ -119,7 +212,7 @@ func transportReason(ctx context.Context, err error, s *sending, written bool) s
 		return reasonNoAnswer
 	case written:
 		return reasonBroken
-	case s.isLate():
+	case late:
 		return reasonLate
 	case ctx.Err() != nil:
 		return reasonConnect

@@ -151,8 +151,8 @@ func TestAPauseUntilAfterTheLimitWritesNothing(t *testing.T) {
 		"a clock with one reading":  func(now time.Time) time.Time { return now.Round(0).Add(time.Hour) },
 	} {
 		s := serve(t, ok(goodBody))
-		// Asked first at the start of the exchange, then before the first write.
-		client := newClient(t, func(o *oauth.Options) { o.Clock = &jumpingClock{jumpAt: 2, jump: jump} })
+		// Asked first at the start of the exchange, then for what is left of the limit, then before the first write.
+		client := newClient(t, func(o *oauth.Options) { o.Clock = &jumpingClock{jumpAt: 3, jump: jump} })
 		_, err := client.Exchange(t.Context(), registration(s.url()), credentials())
 		checkFailure(t, err, oauth.NotSent)
 		if _, bytes, _ := s.counts(); bytes != 0 {
@@ -164,8 +164,8 @@ func TestAPauseUntilAfterTheLimitWritesNothing(t *testing.T) {
 func TestAPauseOnAKeptConnectionWritesNothing(t *testing.T) {
 	t.Parallel()
 	s := serve(t, ok(goodBody))
-	// First exchange: start, write, receipt. Second: start, and then the pause.
-	paused := &jumpingClock{jumpAt: 5, jump: func(now time.Time) time.Time { return now.Add(time.Hour) }}
+	// First exchange: start, limit, write, receipt. Second: start, limit, and then the pause.
+	paused := &jumpingClock{jumpAt: 7, jump: func(now time.Time) time.Time { return now.Add(time.Hour) }}
 	client := newClient(t, func(o *oauth.Options) { o.Clock = paused })
 	if _, err := client.Exchange(t.Context(), registration(s.url()), credentials()); err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestNotSent(t *testing.T) {
 	})
 }
 
-// waitingClock holds up its second call, which is the one right before the first write.
+// waitingClock holds up its third call, which is the one right before the first write.
 type waitingClock struct {
 	clock.RealClock
 	calls atomic.Int32
@@ -223,7 +223,7 @@ type waitingClock struct {
 }
 
 func (c *waitingClock) Now() time.Time {
-	if c.calls.Add(1) == 2 {
+	if c.calls.Add(1) == 3 {
 		<-c.until
 	}
 	return c.RealClock.Now()

@@ -31,9 +31,15 @@ type fields struct {
 	Scope        json.RawMessage `json:"scope"`
 	RefreshToken json.RawMessage `json:"refresh_token"`
 	Error        json.RawMessage `json:"error"`
+
+	repeated map[string]bool // the names of those that come more than once
 }
 
-// readFields reads the body as one JSON object; reason is "" if it is one. Names are case-sensitive and may not come
+// namesError reports whether the answer is an error, or says something of one that nobody can read.
+func (f fields) namesError() bool { return isPresent(f.Error) || f.repeated["error"] }
+
+// readFields reads the body as one JSON object; reason is "" if it is one. With reasonDuplicate, and with no other
+// reason, the fields are filled in all the same, for the sake of those that are not repeated. Names are case-sensitive and may not come
 // twice; members that are not ours may, and are ignored (RFC 6749 section 5.1). The content decides, not the media
 // type: providers send JSON as text/html and login pages as application/json.
 func readFields(header http.Header, body []byte) (found fields, reason string) {
@@ -58,10 +64,32 @@ func readFields(header http.Header, body []byte) (found fields, reason string) {
 	switch {
 	case err != nil:
 		return fields{}, reasonNotJSON
-	case len(duplicates) > 0:
-		return fields{}, reasonDuplicate
+	case len(duplicates) == 0:
+		return found, ""
 	}
-	return found, ""
+	found.repeated = map[string]bool{}
+	for _, duplicate := range duplicates {
+		var field kjson.FieldError
+		if !errors.As(duplicate, &field) {
+			return fields{}, reasonNotJSON // nobody could say which ones are not repeated
+		}
+		found.repeated[field.FieldPath()] = true
+	}
+	return found, reasonDuplicate
+}
+
+// saysInProcess reports whether an error's description says that the request is being processed already. Some servers
+// answer so, with invalid_grant, to one of two requests that carry the same refresh token; the other one succeeds.
+func saysInProcess(body []byte) bool {
+	var found struct {
+		Description json.RawMessage `json:"error_description"`
+	}
+	// Read apart from the other fields: a description that comes twice spoils nothing.
+	if kjson.UnmarshalCaseSensitivePreserveInts(body, &found) != nil {
+		return false
+	}
+	text, _ := readText(found.Description)
+	return strings.Contains(strings.ToLower(text), "already being processed")
 }
 
 // isUTF8Declared refuses a declared charset other than UTF-8, and a Content-Type that declares one illegibly.
@@ -98,18 +126,26 @@ func readToken(raw json.RawMessage) (token secret.Value, reason string) {
 		return secret.Value{}, reasonNoToken
 	}
 	text, ok := readText(raw)
-	if !ok || text == "" {
+	if !ok {
 		return secret.Value{}, reasonBadToken
 	}
 	if len(text) > maxTokenBytes {
 		return secret.Value{}, reasonLongToken
 	}
-	for i := range len(text) {
-		if text[i] <= ' ' || text[i] > '~' {
-			return secret.Value{}, reasonBadToken
-		}
+	if !isToken(text) {
+		return secret.Value{}, reasonBadToken
 	}
 	return secret.New(text), ""
+}
+
+// isToken reports whether text can be a token.
+func isToken(text string) bool {
+	for i := range len(text) {
+		if text[i] <= ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return text != "" && len(text) <= maxTokenBytes
 }
 
 // readLifetime reads expires_in: a JSON number, or a string that is one, cut to whole seconds and to ten years. No

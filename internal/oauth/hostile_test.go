@@ -373,7 +373,7 @@ func checkFailure(t *testing.T, err error, class oauth.Class) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		for ; err != nil; err = errors.Unwrap(err) {
 			text := fmt.Sprintf(verb, err)
-			for _, planted := range []string{testClientSecret, testToken} {
+			for _, planted := range []string{testClientSecret, testToken, testRefreshToken} {
 				if found := leaks(text, planted); len(found) > 0 {
 					t.Errorf("the error holds a secret as %v", found)
 				}

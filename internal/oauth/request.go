@@ -47,7 +47,8 @@ const (
 type SendScope string
 
 const (
-	// ScopeStandard sends it where RFC 6749 defines it: with client credentials, not with a code. "" means the same.
+	// ScopeStandard sends it where it says something: with client credentials, not with a code, and not in a refresh,
+	// where its absence means the scope that was granted (RFC 6749 section 6). "" means the same.
 	ScopeStandard SendScope = "Standard"
 	// ScopeAlways sends it in every token request.
 	ScopeAlways SendScope = "Always"
@@ -58,8 +59,16 @@ const (
 // GrantType is the value of grant_type.
 type GrantType string
 
-// GrantClientCredentials is the grant of RFC 6749 section 4.4.
-const GrantClientCredentials GrantType = "client_credentials"
+const (
+	// GrantClientCredentials is the grant of RFC 6749 section 4.4.
+	GrantClientCredentials GrantType = "client_credentials"
+	// GrantRefreshToken is the refresh of RFC 6749 section 6.
+	GrantRefreshToken GrantType = "refresh_token"
+)
+
+// yieldsRefreshToken reports whether an answer to the grant may hold a refresh token that counts. The one that comes
+// with client credentials does not (RFC 6749 section 4.4.3).
+func (g GrantType) yieldsRefreshToken() bool { return g != GrantClientCredentials }
 
 const defaultTimeout = 30 * time.Second
 
@@ -72,13 +81,21 @@ type Registration struct {
 	BasicEncoding BasicEncoding // for ClientSecretBasic
 	BodyFormat    BodyFormat
 	SendScope     SendScope
-	Timeout       time.Duration // of the whole exchange, from resolving the name to the last byte; 0 is 30 s
+	Timeout       time.Duration // of Ready, and of an Exchange from resolving the name to the last byte; 0 is 30 s
+}
+
+func (r Registration) timeout() time.Duration {
+	if r.Timeout <= 0 {
+		return defaultTimeout
+	}
+	return r.Timeout
 }
 
 // GrantRequest is what is asked for.
 type GrantRequest struct {
-	Grant  GrantType
-	Scopes []string // one scope each, without spaces; none: no scope parameter
+	Grant        GrantType
+	Scopes       []string     // one scope each, without spaces; none: no scope parameter
+	RefreshToken secret.Value // for GrantRefreshToken, which wants it, and sent with no other: 1 byte to 16 KiB of 0x21-0x7E
 }
 
 // outgoing is a request that is ready to be sent. It holds secrets.
@@ -86,7 +103,6 @@ type outgoing struct {
 	endpoint string
 	header   http.Header
 	body     []byte
-	timeout  time.Duration
 }
 
 // parameter is one name and value of the body, in the order in which they are written.
@@ -108,14 +124,11 @@ func prepare(reg Registration, req GrantRequest, egress Egress) (*outgoing, *Err
 	if reason != "" {
 		return nil, notSent(reason)
 	}
-	out := &outgoing{endpoint: endpoint.String(), timeout: reg.Timeout, header: http.Header{
+	out := &outgoing{endpoint: endpoint.String(), header: http.Header{
 		"Accept":          {"application/json"}, // without it some providers answer form-encoded
 		"Accept-Encoding": {"identity"},
 		"User-Agent":      {"oauth-operator"},
 	}}
-	if out.timeout <= 0 {
-		out.timeout = defaultTimeout
-	}
 	if reg.Method == ClientSecretBasic {
 		out.header.Set("Authorization", basicAuthorization(reg))
 	}
@@ -170,32 +183,50 @@ func checkBasic(reg Registration) (reason string) {
 	}
 }
 
-// bodyParameters gives the parameters in a fixed order: grant, client, scope.
+// bodyParameters gives the parameters in a fixed order: grant, client, refresh token, scope.
 func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter, reason string) {
-	if req.Grant != GrantClientCredentials {
-		return nil, reasonGrant
-	}
 	parameters = []parameter{{"grant_type", string(req.Grant)}}
 	if reg.Method == ClientSecretPost {
 		parameters = append(parameters,
 			parameter{"client_id", reg.ClientID},
 			parameter{"client_secret", reg.ClientSecret.Reveal()})
 	}
+	switch req.Grant {
+	case GrantClientCredentials:
+	case GrantRefreshToken:
+		if !isToken(req.RefreshToken.Reveal()) {
+			return nil, reasonRefreshToken
+		}
+		parameters = append(parameters, parameter{"refresh_token", req.RefreshToken.Reveal()})
+	default:
+		return nil, reasonGrant
+	}
 	for _, scope := range req.Scopes {
 		if !isScopeToken(scope) {
 			return nil, reasonScope
 		}
 	}
-	switch reg.SendScope {
-	case ScopeStandard, ScopeAlways, "":
-		if len(req.Scopes) > 0 {
-			parameters = append(parameters, parameter{"scope", strings.Join(req.Scopes, " ")})
-		}
-	case ScopeNever:
-	default:
+	send, known := sendsScope(reg.SendScope, req.Grant)
+	if !known {
 		return nil, reasonMethod
 	}
+	if send && len(req.Scopes) > 0 {
+		parameters = append(parameters, parameter{"scope", strings.Join(req.Scopes, " ")})
+	}
 	return parameters, ""
+}
+
+func sendsScope(setting SendScope, grant GrantType) (send, known bool) {
+	switch setting {
+	case ScopeStandard, "":
+		return grant == GrantClientCredentials, true
+	case ScopeAlways:
+		return true, true
+	case ScopeNever:
+		return false, true
+	default:
+		return false, false
+	}
 }
 
 func basicAuthorization(reg Registration) string {

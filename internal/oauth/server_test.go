@@ -31,6 +31,7 @@ const (
 	testClientID     = "the-client"
 	testClientSecret = "pl4nted-client-s3cret"
 	testToken        = "pl4nted-access-t0ken"
+	testRefreshToken = "pl4nted-r3fresh-token"
 	short            = 300 * time.Millisecond
 	long             = 20 * time.Second
 	goodBody         = `{"access_token":"` + testToken + `","token_type":"Bearer","expires_in":3600}`
@@ -232,6 +233,10 @@ func registration(endpoint string) oauth.Registration {
 
 func credentials(scopes ...string) oauth.GrantRequest {
 	return oauth.GrantRequest{Grant: oauth.GrantClientCredentials, Scopes: scopes}
+}
+
+func refreshWith(token string, scopes ...string) oauth.GrantRequest {
+	return oauth.GrantRequest{Grant: oauth.GrantRefreshToken, RefreshToken: secret.New(token), Scopes: scopes}
 }
 
 // authority signs certificates for one test.
