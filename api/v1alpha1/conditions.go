@@ -35,6 +35,8 @@ const (
 	ReasonClientReady = "ClientReady"
 	// ReasonNotRequired surfaces where the grant has no such step, as client credentials need nobody's consent.
 	ReasonNotRequired = "NotRequired"
+	// ReasonAuthorized surfaces when the account holds a refresh token.
+	ReasonAuthorized = "Authorized"
 	// ReasonRefreshed surfaces when the last token request brought a token.
 	ReasonRefreshed = "Refreshed"
 	// ReasonPublished surfaces when the token Secret equals the kept credential.
@@ -74,6 +76,23 @@ const (
 	ReasonCredentialFromElsewhere = "CredentialFromElsewhere"
 	// ReasonCredentialUnreadable surfaces when the sealed credential cannot be opened although its key is there.
 	ReasonCredentialUnreadable = "CredentialUnreadable"
+	// ReasonCredentialRolledBack surfaces when the status holds an earlier credential than was kept already: its refresh
+	// token is spent.
+	ReasonCredentialRolledBack = "CredentialRolledBack"
+	// ReasonEndpointChanged surfaces when the client names another host, or another client identifier, than the refresh token was obtained with.
+	ReasonEndpointChanged = "EndpointChanged"
+	// ReasonAuthorizationRequired surfaces when there is no refresh token, or the provider wants a person to authorize.
+	ReasonAuthorizationRequired = "AuthorizationRequired"
+	// ReasonAuthorizationDenied surfaces when a person or a policy at the provider refused the access.
+	ReasonAuthorizationDenied = "AuthorizationDenied"
+	// ReasonRefreshTokenRejected surfaces when the provider refuses the refresh token, which was not used before: the
+	// grant was ended elsewhere.
+	ReasonRefreshTokenRejected = "RefreshTokenRejected"
+	// ReasonRefreshTokenLost surfaces when the provider refuses the refresh token after a request whose outcome nobody
+	// knows: what that request brought was lost on the way.
+	ReasonRefreshTokenLost = "RefreshTokenLost"
+	// ReasonAlreadyImported surfaces when the refresh token that an account is to import was imported by another account before.
+	ReasonAlreadyImported = "AlreadyImported"
 	// ReasonKeyringMissing surfaces when the keyring, or the key that sealed the credential, is not there.
 	ReasonKeyringMissing = "KeyringMissing"
 	// ReasonSchemaTooOld surfaces when the installed CustomResourceDefinition drops a field that the operator must keep.

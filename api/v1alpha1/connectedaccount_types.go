@@ -46,6 +46,8 @@ type ConnectedAccountList struct {
 }
 
 // ConnectedAccountSpec is the access that is wanted.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.importRefreshTokenRef) || self.grant.type == 'AuthorizationCode'",message="only the grant AuthorizationCode has a refresh token: remove it, or write grant.type: AuthorizationCode",reason=FieldValueForbidden,fieldPath=".importRefreshTokenRef"
 type ConnectedAccountSpec struct {
 	// clientRef names the OAuthClient to use.
 	// +required
@@ -80,6 +82,12 @@ type ConnectedAccountSpec struct {
 	// secret is the Secret that the token is written into. Default: a Secret of the account's name.
 	// +optional
 	Secret TokenSecret `json:"secret,omitzero"`
+
+	// importRefreshTokenRef names a refresh token that was obtained elsewhere, whose grant this account takes over. Each
+	// value is imported once, by one account; whoever had it before must not use it any more. The Secret must name, in
+	// its annotation oauth-operator.dev/hosts, the hosts that may receive the token.
+	// +optional
+	ImportRefreshTokenRef SecretKeyReference `json:"importRefreshTokenRef,omitzero"`
 
 	// suspend holds back token requests while it is true. The Secret is kept as it is until its token expires.
 	// +optional
@@ -218,6 +226,105 @@ type ConnectedAccountStatus struct {
 	// failures describes the token requests that failed since the last one that worked.
 	// +optional
 	Failures Failures `json:"failures,omitzero"`
+
+	// claim is the record of a refresh token that is about to be spent: written before the token request is sent, and
+	// there until what it brought is kept, or until it is certain that it brought nothing.
+	// +optional
+	Claim Claim `json:"claim,omitzero"`
+
+	// claimSequence counts the claims that this account has had. It never goes back.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	ClaimSequence int64 `json:"claimSequence,omitempty"`
+
+	// doubtSequence is the claimSequence at which the outcome of a token request was last in doubt; absent: no doubt stands.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	DoubtSequence int64 `json:"doubtSequence,omitempty"`
+}
+
+// Claim says that the account's refresh token is about to be spent, by whom, and for how long others leave it to them.
+//
+// +kubebuilder:validation:MinProperties=1
+type Claim struct {
+	// id is random, and known to the process that made the claim before it is written.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+
+	// sequence is the claimSequence of the claim.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Sequence int64 `json:"sequence,omitempty"`
+
+	// attempt counts how often this refresh token was claimed: from 2 on, the outcome of an earlier time is in doubt.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Attempt int32 `json:"attempt,omitempty"`
+
+	// grantSequence is the number of the grant whose refresh token is spent.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	GrantSequence *int64 `json:"grantSequence,omitempty"`
+
+	// rotation is the number of the result whose refresh token is spent.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Rotation *int64 `json:"rotation,omitempty"`
+
+	// fingerprint is a MAC of the refresh token that is spent, under the operator's keyring.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Fingerprint string `json:"fingerprint,omitempty"`
+
+	// clientUID is the OAuthClient's UID.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ClientUID string `json:"clientUID,omitempty"`
+
+	// host is the host, with port, that receives the refresh token.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Host string `json:"host,omitempty"`
+
+	// durationSeconds is for how many seconds the claim is left to its holder, from when somebody else first saw it.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	DurationSeconds int32 `json:"durationSeconds,omitempty"`
+
+	// startTime is when this refresh token was first claimed.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+
+	// holder is who made the claim.
+	// +optional
+	Holder ClaimHolder `json:"holder,omitzero"`
+
+	// contestedTime is when somebody else announced to take the claim over, unless its holder finishes.
+	// +optional
+	ContestedTime *metav1.Time `json:"contestedTime,omitempty"`
+}
+
+// ClaimHolder is a process of the operator.
+//
+// +kubebuilder:validation:MinProperties=1
+type ClaimHolder struct {
+	// journal identifies the journal of the pod. A container that restarts in the same pod has the same.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Journal string `json:"journal,omitempty"`
+
+	// process identifies the process.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Process string `json:"process,omitempty"`
 }
 
 // BoundTo says what a sealed credential was sealed for.

@@ -16,4 +16,23 @@ const (
 	// AnnotationRotation on a token Secret tells which result of the account it holds: a number and a MAC of it
 	// under the operator's keyring. It bears witness against a status that was put back to an earlier state.
 	AnnotationRotation = Group + "/rotation"
+
+	// AnnotationImported on a Secret with LabelCredential says which account took its refresh token over: the account's
+	// UID, the time, and a MAC of the token. No other account imports that token any more.
+	AnnotationImported = Group + "/imported"
+
+	// AnnotationReplaceGrant on an account, with the number of its present grant, lets the refresh token that
+	// spec.importRefreshTokenRef names replace one that still works. The condition Authorized tells the number.
+	AnnotationReplaceGrant = Group + "/replace-grant"
+
+	// AnnotationAdopt on an account, with the value of status.boundTo.accountUID, lets the account take over a sealed
+	// credential that was made for that earlier account of its name.
+	AnnotationAdopt = Group + "/adopt"
+
+	// AnnotationAcceptOrigin on a client, with an origin such as https://provider.example:8443 or a list of them separated
+	// by commas, lets refresh tokens go there that were obtained from another.
+	AnnotationAcceptOrigin = Group + "/accept-origin"
+
+	// AnnotationAllowDelete on an account, with the account's name, lets it be deleted although a person's consent goes with it.
+	AnnotationAllowDelete = Group + "/allow-delete"
 )

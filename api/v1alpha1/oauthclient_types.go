@@ -91,6 +91,11 @@ type OAuthClientSpec struct {
 	// +optional
 	AccessTokens AccessTokens `json:"accessTokens,omitzero"`
 
+	// refreshTokens says what is known of this provider's refresh tokens. Default: the strictest, each good for one use
+	// and a second use ending the grant.
+	// +optional
+	RefreshTokens RefreshTokens `json:"refreshTokens,omitzero"`
+
 	// refreshBeforeSeconds is how many seconds before its expiry a token is refreshed, for accounts that do not say so
 	// themselves. Default: a third of the token's lifetime.
 	// +optional
@@ -232,6 +237,51 @@ type AccessTokens struct {
 	DefaultLifetimeSeconds int32 `json:"defaultLifetimeSeconds,omitempty"`
 }
 
+// RefreshTokenUse says how often a refresh token can be used.
+//
+// +kubebuilder:validation:Enum=SingleUse;Reusable
+type RefreshTokenUse string
+
+const (
+	// RefreshTokenSingleUse means that a refresh brings a new refresh token, and that the old one is spent.
+	RefreshTokenSingleUse RefreshTokenUse = "SingleUse"
+	// RefreshTokenReusable means that a refresh token stays good when it is used.
+	RefreshTokenReusable RefreshTokenUse = "Reusable"
+)
+
+// RefreshTokenReuse says what the provider does with a refresh token that is used again.
+//
+// +kubebuilder:validation:Enum=RevokesGrant;Rejects
+type RefreshTokenReuse string
+
+const (
+	// ReuseRevokesGrant means that a second use ends the whole grant, its newest tokens included (RFC 9700 section 4.14.2).
+	ReuseRevokesGrant RefreshTokenReuse = "RevokesGrant"
+	// ReuseRejects means that a second use is refused, and nothing else happens.
+	ReuseRejects RefreshTokenReuse = "Rejects"
+)
+
+// RefreshTokens says what is known of a provider's refresh tokens. What is not declared is taken to be at its strictest.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.use) || self.use != 'Reusable' || !has(self.reuseGraceSeconds)",message="a reusable token needs no grace: remove it, or write use: SingleUse",reason=FieldValueForbidden,fieldPath=".reuseGraceSeconds"
+// +kubebuilder:validation:XValidation:rule="!has(self.use) || self.use != 'Reusable' || !has(self.onReuse)",message="using a reusable token again is no offence: remove it, or write use: SingleUse",reason=FieldValueForbidden,fieldPath=".onReuse"
+type RefreshTokens struct {
+	// use says how often a refresh token can be used. Default: SingleUse.
+	// +optional
+	Use RefreshTokenUse `json:"use,omitempty"`
+
+	// reuseGraceSeconds is for how many seconds after its use a single-use token is still taken once more, in case the
+	// first answer was lost: 3 to 3600. Declare it only if the provider documents it. Default: none.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 3 && self <= 3600",message="write 3 to 3600 seconds, as the provider documents it; leave it out if there is no grace"
+	ReuseGraceSeconds int32 `json:"reuseGraceSeconds,omitempty"` //nolint:kubeapilinter // the rule refuses 0, and says what to write
+
+	// onReuse says what the provider does when a spent token is used again, after the grace if there is one. Default: RevokesGrant.
+	// +optional
+	OnReuse RefreshTokenReuse `json:"onReuse,omitempty"`
+}
+
 // TLS says whom to trust at the provider's end.
 //
 // +kubebuilder:validation:MinProperties=1
@@ -268,9 +318,8 @@ type AllowedNamespaces struct {
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
-	// grants lists the grants that are allowed. Default: those that act for a person who consented; ClientCredentials,
-	// which hands out the client owner's own access, must be named. There is no grant of the first sort yet: an entry
-	// without grants allows nothing.
+	// grants lists the grants that are allowed. Default: those that act for a person who consented, so AuthorizationCode;
+	// ClientCredentials, which hands out the client owner's own access, must be named.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

@@ -9,11 +9,16 @@ type Scope string
 
 // GrantType is how an access is obtained.
 //
-// +kubebuilder:validation:Enum=ClientCredentials
+// +kubebuilder:validation:Enum=ClientCredentials;AuthorizationCode
 type GrantType string
 
-// GrantClientCredentials is the grant of RFC 6749 section 4.4: the client's own access, no person needed.
-const GrantClientCredentials GrantType = "ClientCredentials"
+const (
+	// GrantClientCredentials is the grant of RFC 6749 section 4.4: the client's own access, no person needed.
+	GrantClientCredentials GrantType = "ClientCredentials"
+	// GrantAuthorizationCode is the grant of RFC 6749 section 4.1: the access of a person who consented, kept fresh with a
+	// refresh token (section 6).
+	GrantAuthorizationCode GrantType = "AuthorizationCode"
+)
 
 // SecretKeyReference names one key of a Secret in the same namespace. The Secret must bear the label
 // oauth-operator.dev/credential: "true" and be of type Opaque, kubernetes.io/tls or kubernetes.io/basic-auth.

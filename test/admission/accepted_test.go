@@ -1,13 +1,14 @@
 package admission_test
 
 import (
-	"context"
 	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,14 +42,29 @@ allowedNamespaces:
 - {from: Selector, selector: {matchLabels: {billing: allowed}}, grants: [ClientCredentials], scopes: [invoices]}
 - {from: Selector, selector: {matchExpressions: [{key: team, operator: Exists}]}, grants: [ClientCredentials]}
 - {from: All}`),
+		Entry("a client for consents", smallestClient, `grants: [AuthorizationCode]`),
+		Entry("a client for both grants, shared for consents alone", smallestClient, `
+grants: [ClientCredentials, AuthorizationCode]
+allowedNamespaces: [{from: All, grants: [AuthorizationCode]}]`),
+		Entry("refresh tokens as they are without a word on them", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {use: SingleUse, onReuse: RevokesGrant}}`),
+		Entry("refresh tokens that can be used again", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {use: Reusable}}`),
+		Entry("refresh tokens whose reuse does no harm", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {onReuse: Rejects}}`),
+		Entry("the shortest grace", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {reuseGraceSeconds: 3}}`),
+		Entry("the longest grace, and what follows it", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {use: SingleUse, reuseGraceSeconds: 3600, onReuse: Rejects}}`),
+		Entry("an account that waits for a consent", smallestAccount, `grant: {type: AuthorizationCode}`),
+		Entry("an account that imports a refresh token", smallestAccount, `{grant: {type: AuthorizationCode}, importRefreshTokenRef: {name: provider-client, key: refresh_token}}`),
 		Entry("every field of a client", smallestClient, `
 authentication: {method: ClientSecretPost}
 tokenRequest: {bodyFormat: JSON, sendScope: Always, timeoutSeconds: 30}
 accessTokens: {defaultLifetimeSeconds: 3600}
+grants: [ClientCredentials, AuthorizationCode]
+refreshTokens: {use: SingleUse, reuseGraceSeconds: 60, onReuse: RevokesGrant}
 refreshBeforeSeconds: 14400
 tls: {caRef: {name: provider-client, key: ca.crt}}`),
 		Entry("every field of an account", smallestAccount, `
 clientRef: {name: provider, namespace: platform}
+grant: {type: AuthorizationCode}
+importRefreshTokenRef: {name: provider-client, key: refresh_token}
 scopes: [invoices]
 onBehalfOf: acct_8f2
 refreshBeforeSeconds: 3600
@@ -78,28 +94,64 @@ suspend: true`),
 })
 
 var _ = Describe("the samples", func() {
-	It("are accepted, and no account's Secret is one that a client names", func(ctx SpecContext) {
-		objects := parseAll(render(ctx, "samples"))
-		Expect(objects).NotTo(BeEmpty())
-		namespace := newNamespace(ctx)
-		named, written := map[string]bool{}, map[string]bool{}
-		for _, object := range objects {
-			object.SetNamespace(namespace)
-			Expect(suite.admin.Create(ctx, object)).To(Succeed(), text(object))
-			if name, found, _ := unstructured.NestedString(object.Object, "spec", "authentication", "clientSecretRef", "name"); found {
-				named[name] = true
-			}
-			if object.GetKind() == "ConnectedAccount" {
-				name, found, _ := unstructured.NestedString(object.Object, "spec", "secret", "name")
-				if !found {
-					name = object.GetName()
+	DescribeTable("are accepted, and no account's Secret is one that somebody else writes",
+		func(ctx SpecContext, folder string) {
+			objects := parseAll(render(ctx, folder))
+			Expect(objects).NotTo(BeEmpty())
+			namespace := newNamespace(ctx)
+			named, written := map[string]bool{}, map[string]bool{}
+			for _, object := range objects {
+				object.SetNamespace(namespace)
+				Expect(suite.admin.Create(ctx, object)).To(Succeed(), text(object))
+				for _, path := range [][]string{{"authentication", "clientSecretRef"}, {"importRefreshTokenRef"}} {
+					if name, found, _ := unstructured.NestedString(object.Object, slices.Concat([]string{"spec"}, path, []string{"name"})...); found {
+						named[name] = true
+					}
 				}
-				Expect(written).NotTo(HaveKey(name), "two accounts write one Secret")
-				written[name] = true
+				if object.GetKind() == "ConnectedAccount" {
+					name, found, _ := unstructured.NestedString(object.Object, "spec", "secret", "name")
+					if !found {
+						name = object.GetName()
+					}
+					Expect(written).NotTo(HaveKey(name), "two accounts write one Secret")
+					written[name] = true
+				}
+			}
+			for name := range written {
+				Expect(named).NotTo(HaveKey(name), "the account's token would be written over what it is made from")
+			}
+		},
+		Entry("of the client's own access", "samples"),
+		Entry("of an imported consent", filepath.Join("samples", "import")),
+	)
+
+	It("of an imported consent name Secrets that the operator may read and send to the client's host", func(ctx SpecContext) {
+		sources, clients := map[string]*unstructured.Unstructured{}, map[string]*unstructured.Unstructured{}
+		var accounts []*unstructured.Unstructured
+		for _, object := range parseAll(render(ctx, filepath.Join("samples", "import"))) {
+			switch object.GetKind() {
+			case "Secret":
+				sources[object.GetName()] = object
+			case "OAuthClient":
+				clients[object.GetName()] = object
+			default:
+				accounts = append(accounts, object)
 			}
 		}
-		for name := range written {
-			Expect(named).NotTo(HaveKey(name), "the account's token would be written over the client's secret")
+		Expect(accounts).NotTo(BeEmpty())
+		for _, account := range accounts {
+			reference, _, _ := unstructured.NestedStringMap(account.Object, "spec", "importRefreshTokenRef")
+			source := sources[reference["name"]]
+			Expect(source).NotTo(BeNil(), text(account))
+			data, _, _ := unstructured.NestedStringMap(source.Object, "stringData")
+			Expect(data).To(HaveKeyWithValue(reference["key"], Not(BeEmpty())))
+			Expect(source.GetLabels()).To(HaveKeyWithValue(v1alpha1.LabelCredential, "true"))
+			name, _, _ := unstructured.NestedString(account.Object, "spec", "clientRef", "name")
+			Expect(clients).To(HaveKey(name))
+			endpoint, _, _ := unstructured.NestedString(clients[name].Object, "spec", "endpoints", "token")
+			host, err := url.Parse(endpoint)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(source.GetAnnotations()).To(HaveKeyWithValue(v1alpha1.AnnotationHosts, host.Host))
 		}
 	})
 })
@@ -144,7 +196,9 @@ var _ = Describe("the largest legal objects", func() {
 		}
 		object := parse(smallestAccount)
 		merge(object.Object, map[string]any{"spec": map[string]any{
-			"scopes": scopes(100), "onBehalfOf": strings.Repeat("~", 256),
+			"grant":                 map[string]any{"type": "AuthorizationCode"},
+			"importRefreshTokenRef": map[string]any{"name": clientSecret, "key": strings.Repeat("k", 253)},
+			"scopes":                scopes(100), "onBehalfOf": strings.Repeat("~", 256),
 			"secret": map[string]any{"name": strings.Repeat("n", 63), "labels": labels, "annotations": annotations},
 		}})
 		return object
@@ -173,78 +227,18 @@ var _ = Describe("the largest legal objects", func() {
 	)
 })
 
-// Today there is one grant, and no other that one could write in its place. These rules are for the next one, so they are
-// tried on a copy of the definitions, in a group of its own, that has two.
-var _ = Describe("with a second grant", Ordered, func() {
-	const group, other = "two-grants.admission.test", "AuthorizationCode"
-	BeforeAll(func(ctx SpecContext) {
-		install(ctx, group, "oauthclients", func(spec *apiextensionsv1.JSONSchemaProps) {
-			addToEnum(spec, other, "grants", "[]")
-			addToEnum(spec, other, "allowedNamespaces", "[]", "grants", "[]")
-		})
-		install(ctx, group, "connectedaccounts", func(spec *apiextensionsv1.JSONSchemaProps) {
-			addToEnum(spec, other, "grant", "type")
-		})
-	})
-	create := func(ctx context.Context, manifest, change string) (*unstructured.Unstructured, error) {
-		object := changed(manifest, change)
-		object.SetAPIVersion(group + "/v1alpha1")
-		object.SetNamespace(newNamespace(ctx))
-		return object, suite.admin.Create(ctx, object)
-	}
-
-	It("the type of an account's grant cannot be changed", func(ctx SpecContext) {
-		object, err := create(ctx, smallestAccount, `{}`)
-		Expect(err).NotTo(HaveOccurred())
-		merge(object.Object, map[string]any{"spec": map[string]any{"grant": map[string]any{"type": other}}})
-		err = suite.admin.Update(ctx, object)
-		Expect(err).To(HaveOccurred())
-		Expect(complaint(err, object)).To(Equal("spec.grant.type: Invalid value: the type of a grant cannot be changed: delete the account and create it again"))
-	})
-
-	It("other namespaces are not allowed a grant that the client does not have", func(ctx SpecContext) {
-		object, err := create(ctx, smallestClient, `allowedNamespaces: [{from: All, grants: [AuthorizationCode]}]`)
-		Expect(err).To(HaveOccurred())
-		Expect(complaint(err, object)).To(Equal("spec.allowedNamespaces: Invalid value: an entry allows a grant that is not in spec.grants: add it there, or remove it here"))
-	})
+var _ = Describe("the grant of an account", func() {
+	DescribeTable("cannot be changed",
+		func(ctx SpecContext, from, to string) {
+			object := changed(smallestAccount, `grant: {type: `+from+`}`)
+			object.SetNamespace(newNamespace(ctx))
+			Expect(suite.admin.Create(ctx, object)).To(Succeed())
+			merge(object.Object, map[string]any{"spec": map[string]any{"grant": map[string]any{"type": to}}})
+			err := suite.admin.Update(ctx, object)
+			Expect(err).To(HaveOccurred())
+			Expect(complaint(err, object)).To(Equal("spec.grant.type: Invalid value: the type of a grant cannot be changed: delete the account and create it again"))
+		},
+		Entry("from client credentials", "ClientCredentials", "AuthorizationCode"),
+		Entry("to client credentials, which would delete the consent", "AuthorizationCode", "ClientCredentials"),
+	)
 })
-
-// install installs a copy of one of our definitions in another group, with its spec changed, and waits until it is served.
-func install(ctx context.Context, group, plural string, change func(spec *apiextensionsv1.JSONSchemaProps)) {
-	GinkgoHelper()
-	ours := &apiextensionsv1.CustomResourceDefinition{}
-	Expect(suite.admin.Get(ctx, client.ObjectKey{Name: plural + "." + v1alpha1.Group}, ours)).To(Succeed())
-	widened := &apiextensionsv1.CustomResourceDefinition{Spec: *ours.Spec.DeepCopy()}
-	widened.Name = plural + "." + group
-	widened.Spec.Group = group
-	widened.Spec.Names.ShortNames, widened.Spec.Names.Categories = nil, nil
-	root := widened.Spec.Versions[0].Schema.OpenAPIV3Schema
-	spec := root.Properties["spec"]
-	change(&spec)
-	root.Properties["spec"] = spec
-	Expect(suite.admin.Create(ctx, widened)).To(Succeed())
-	DeferCleanup(func(ctx context.Context) { Expect(suite.admin.Delete(ctx, widened)).To(Succeed()) })
-
-	served := &unstructured.UnstructuredList{}
-	served.SetAPIVersion(group + "/v1alpha1")
-	served.SetKind(ours.Spec.Names.ListKind)
-	Eventually(func() error { return suite.admin.List(ctx, served) }).Should(Succeed())
-}
-
-// addToEnum adds a value to the enum at a path, where [] stands for the items of a list.
-func addToEnum(schema *apiextensionsv1.JSONSchemaProps, value string, path ...string) {
-	GinkgoHelper()
-	if len(path) == 0 {
-		Expect(schema.Enum).NotTo(BeEmpty())
-		schema.Enum = append(schema.Enum, apiextensionsv1.JSON{Raw: []byte(`"` + value + `"`)})
-		return
-	}
-	if path[0] == "[]" {
-		addToEnum(schema.Items.Schema, value, path[1:]...)
-		return
-	}
-	property, found := schema.Properties[path[0]]
-	Expect(found).To(BeTrue(), path[0])
-	addToEnum(&property, value, path[1:]...)
-	schema.Properties[path[0]] = property
-}

@@ -1,27 +1,87 @@
 package admission_test
 
 import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// operatorPod is the pod that the operator's Deployment would make.
+func operatorPod(ctx context.Context) *corev1.Pod {
+	GinkgoHelper()
+	deployment := &appsv1.Deployment{}
+	Expect(suite.admin.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}, deployment)).To(Succeed())
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: operatorName, Labels: deployment.Spec.Template.Labels},
+		Spec:       deployment.Spec.Template.Spec,
+	}
+}
+
 var _ = Describe("the operator's namespace", func() {
 	It("demands the restricted profile of its pods, and admits the operator's", func(ctx SpecContext) {
-		deployment := &appsv1.Deployment{}
-		Expect(suite.admin.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}, deployment)).To(Succeed())
-		template := deployment.Spec.Template
-		Expect(template.Spec.ServiceAccountName).To(Equal(operatorName))
-		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: operatorName, Labels: template.Labels},
-			Spec:       template.Spec,
-		}
+		pod := operatorPod(ctx)
+		Expect(pod.Spec.ServiceAccountName).To(Equal(operatorName))
 		Expect(suite.admin.Create(ctx, pod.DeepCopy(), client.DryRunAll)).To(Succeed())
 
 		pod.Spec.Containers[0].SecurityContext = nil
 		Expect(suite.admin.Create(ctx, pod, client.DryRunAll)).To(MatchError(ContainSubstring("violates PodSecurity \"restricted:latest\"")))
+	})
+})
+
+var _ = Describe("the operator's pod", func() {
+	It("keeps its journal in a volume that outlives the container, is on disk and has room for all that is ever in it", func(ctx SpecContext) {
+		pod := operatorPod(ctx)
+		container := pod.Spec.Containers[0]
+		var journal string
+		for _, argument := range container.Args {
+			if folder, is := strings.CutPrefix(argument, "--journal-dir="); is {
+				journal = folder
+			}
+		}
+		Expect(journal).NotTo(BeEmpty())
+		Expect(container.VolumeMounts).To(HaveLen(1))
+		mount := container.VolumeMounts[0]
+		within, err := filepath.Rel(mount.MountPath, journal)
+		Expect(err).NotTo(HaveOccurred())
+		// A folder of its own: the kubelet gives the volume itself modes that the operator does not decide.
+		Expect(within).To(Equal("journal"))
+		Expect(mount.ReadOnly).To(BeFalse())
+		Expect(mount.SubPath + mount.SubPathExpr).To(BeEmpty())
+
+		Expect(pod.Spec.Volumes).To(HaveLen(1))
+		volume := pod.Spec.Volumes[0]
+		Expect(volume.Name).To(Equal(mount.Name))
+		Expect(volume.EmptyDir).NotTo(BeNil())
+		Expect(volume.EmptyDir.Medium).To(Equal(corev1.StorageMediumDefault))
+		// 64 entries, each an answer of at most 1 MiB; twice that while files are renamed, and in Base64.
+		Expect(volume.EmptyDir.SizeLimit.Cmp(resource.MustParse("192Mi"))).To(BeNumerically(">", 0))
+		requested := container.Resources.Requests[corev1.ResourceEphemeralStorage]
+		Expect(requested.Cmp(*volume.EmptyDir.SizeLimit)).To(BeZero())
+	})
+
+	It("runs as the image's user, who may write the journal", func(ctx SpecContext) {
+		dockerfile, err := os.ReadFile(filepath.Join("..", "..", "Dockerfile"))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(regexp.MustCompile(`(?m)^USER (.*)$`).FindStringSubmatch(string(dockerfile))).To(HaveExactElements(Not(BeEmpty()), "65532:65532"))
+		spec := operatorPod(ctx).Spec
+		Expect(spec.SecurityContext.RunAsUser).To(Equal(ptr.To[int64](65532)))
+		Expect(spec.SecurityContext.RunAsGroup).To(Equal(ptr.To[int64](65532)))
+		Expect(spec.SecurityContext.FSGroup).To(Equal(ptr.To[int64](65532)))
+		Expect(spec.Containers[0].SecurityContext.RunAsUser).To(BeNil())
+	})
+
+	It("has the time to keep what it has asked for", func(ctx SpecContext) {
+		Expect(operatorPod(ctx).Spec.TerminationGracePeriodSeconds).To(Equal(ptr.To[int64](120)))
 	})
 })

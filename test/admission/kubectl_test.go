@@ -15,10 +15,8 @@ import (
 )
 
 var _ = Describe("kubectl", Ordered, func() {
-	var namespace, kubeconfig string
+	var namespace string
 	BeforeAll(func(ctx SpecContext) {
-		kubeconfig = filepath.Join(GinkgoT().TempDir(), "kubeconfig")
-		Expect(suite.cluster.WriteKubeconfig(kubeconfig, suite.cluster.Admin)).To(Succeed())
 		namespace = newNamespace(ctx)
 		for _, manifest := range []string{smallestClient, smallestAccount} {
 			object := parse(manifest)
@@ -33,10 +31,9 @@ var _ = Describe("kubectl", Ordered, func() {
 	})
 	kubectl := func(ctx context.Context, arguments ...string) string {
 		GinkgoHelper()
-		arguments = append([]string{"--kubeconfig", kubeconfig, "--cache-dir", filepath.Dir(kubeconfig), "--namespace", namespace}, arguments...)
-		output, err := exec.CommandContext(ctx, suite.cluster.Kubectl, arguments...).CombinedOutput()
-		Expect(err).NotTo(HaveOccurred(), string(output))
-		return string(output)
+		output, err := runKubectl(ctx, namespace, arguments...)
+		Expect(err).NotTo(HaveOccurred(), output)
+		return output
 	}
 	columns := func(line string) string { return strings.Join(strings.Fields(line), " ") }
 
@@ -73,6 +70,13 @@ var _ = Describe("kubectl", Ordered, func() {
 		}
 	})
 })
+
+// runKubectl runs kubectl as admin and returns what it prints, on both of its outputs.
+func runKubectl(ctx context.Context, namespace string, arguments ...string) (string, error) {
+	global := []string{"--kubeconfig", suite.kubeconfig, "--cache-dir", filepath.Dir(suite.kubeconfig), "--namespace", namespace}
+	output, err := exec.CommandContext(ctx, suite.cluster.Kubectl, append(global, arguments...)...).CombinedOutput()
+	return string(output), err
+}
 
 // unexplained are the paths of the fields below a schema that have no description.
 func unexplained(schema *apiextensionsv1.JSONSchemaProps) []string {

@@ -1,5 +1,6 @@
 // Package admission_test tries out, on a real API server, what stands between a manifest and the operator: the schemas of
-// the two kinds, the admission policies and the roles, all of them as config/default renders them. No operator runs here.
+// the two kinds, the admission policies and the roles, all of them as config/default renders them. No operator runs
+// here, but the controllers that collect owned objects and empty namespaces do.
 package admission_test
 
 import (
@@ -39,6 +40,8 @@ var suite struct {
 	operator client.Client
 	// rendered is config/default, as kubectl renders it.
 	rendered []byte
+	// kubeconfig is the path of a kubeconfig of the admin, for kubectl.
+	kubeconfig string
 }
 
 func TestAdmission(t *testing.T) {
@@ -50,11 +53,14 @@ func TestAdmission(t *testing.T) {
 
 var _ = BeforeSuite(func(ctx SpecContext) {
 	var err error
-	suite.cluster, err = cluster.Start(ctx, cluster.Options{Log: GinkgoWriter})
+	suite.cluster, err = cluster.Start(ctx, cluster.Options{
+		Manifests: []string{config("default")}, ControllerManager: true, Log: GinkgoWriter,
+	})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(suite.cluster.Stop()).To(Succeed()) })
-	Expect(suite.cluster.Apply(ctx, config("default"))).To(Succeed())
 	suite.rendered = render(ctx, "default")
+	suite.kubeconfig = filepath.Join(GinkgoT().TempDir(), "kubeconfig")
+	Expect(suite.cluster.WriteKubeconfig(suite.kubeconfig, suite.cluster.Admin)).To(Succeed())
 
 	scheme := runtime.NewScheme()
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())

@@ -78,12 +78,70 @@ var _ = Describe("P3 a client", func() {
 })
 
 var _ = Describe("P3 an account", func() {
+	const importing = `{grant: {type: AuthorizationCode}, importRefreshTokenRef: {name: theirs, key: refresh_token}}`
+	var namespace string
+	BeforeEach(func(ctx SpecContext) { namespace = newNamespace(ctx) })
+	build := func(change string) *unstructured.Unstructured {
+		object := changed(smallestAccount, change)
+		object.SetNamespace(namespace)
+		return object
+	}
+
 	It("names no Secret that is read, so whoever may write accounts writes it", func(ctx SpecContext) {
-		object := changed(smallestAccount, `secret: {name: provider-client}`)
-		object.SetNamespace(newNamespace(ctx))
+		object := build(`secret: {name: provider-client}`)
 		Expect(as(tenant).Create(ctx, object)).To(Succeed())
 		merge(object.Object, map[string]any{"spec": map[string]any{"suspend": true}})
 		Expect(as(editor).Update(ctx, object)).To(Succeed())
+	})
+
+	It("S01 that imports a refresh token is refused to somebody who may not read it", func(ctx SpecContext) {
+		refusal := referenceRefusal("importRefreshTokenRef", "theirs", namespace)
+		for _, user := range []string{tenant, editor, administrator, secretReader} {
+			expectForbidden(as(user).Create(ctx, build(importing)), refusal)
+			expectForbidden(apply(ctx, as(user), build(importing)), refusal)
+		}
+	})
+
+	It("S01 does not come to import one by an update, a patch or server-side apply of somebody who may not read it", func(ctx SpecContext) {
+		refusal := referenceRefusal("importRefreshTokenRef", "theirs", namespace)
+		object := build(`grant: {type: AuthorizationCode}`)
+		Expect(as(tenant).Create(ctx, object)).To(Succeed())
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"importRefreshTokenRef":{"name":"theirs","key":"refresh_token"}}}`))
+		expectForbidden(as(tenant).Patch(ctx, object.DeepCopy(), patch), refusal)
+		expectForbidden(apply(ctx, as(tenant), build(importing)), refusal)
+		merge(object.Object, map[string]any{"spec": map[string]any{"importRefreshTokenRef": map[string]any{"name": "theirs", "key": "refresh_token"}}})
+		expectForbidden(as(tenant).Update(ctx, object), refusal)
+	})
+
+	It("S01 that imports one is not changed by somebody who may not read it: the client decides where it is sent", func(ctx SpecContext) {
+		refusal := referenceRefusal("importRefreshTokenRef", "theirs", namespace)
+		object := build(importing)
+		Expect(suite.admin.Create(ctx, object)).To(Succeed())
+		for _, change := range []string{`{"clientRef":{"name":"elsewhere"}}`, `{"importRefreshTokenRef":{"key":"other"}}`, `{"suspend":true}`} {
+			patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+change+`}`))
+			expectForbidden(as(tenant).Patch(ctx, object.DeepCopy(), patch), refusal)
+		}
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"importRefreshTokenRef":null}}`))
+		Expect(as(tenant).Patch(ctx, object, patch)).To(Succeed(), "it names nothing any more")
+	})
+
+	It("S01 that imports one is accepted from somebody who may read it, and may be changed by them", func(ctx SpecContext) {
+		object := build(`{grant: {type: AuthorizationCode}, importRefreshTokenRef: {name: provider-client, key: refresh_token}}`)
+		Expect(as(secretReader).Create(ctx, object)).To(Succeed())
+		merge(object.Object, map[string]any{"spec": map[string]any{"suspend": true}})
+		Expect(as(secretReader).Update(ctx, object)).To(Succeed())
+	})
+
+	It("that imports one may have its labels, annotations and finalizers edited without the right to read, and be deleted", func(ctx SpecContext) {
+		object := build(importing)
+		Expect(suite.admin.Create(ctx, object)).To(Succeed())
+		object.SetLabels(map[string]string{"team": "shop"})
+		object.SetAnnotations(map[string]string{"note": "ours"})
+		object.SetFinalizers([]string{"shop.example/wait"})
+		Expect(as(tenant).Update(ctx, object)).To(Succeed())
+		object.SetFinalizers(nil)
+		Expect(as(tenant).Update(ctx, object)).To(Succeed())
+		Expect(as(tenant).Delete(ctx, object)).To(Succeed())
 	})
 })
 

@@ -15,7 +15,8 @@ import (
 
 // What the policy on the operator's Secrets says.
 const (
-	notOurs      = "the operator touches Secrets that an account controls, and no others"
+	notOurs = "the operator touches Secrets that an account controls, and no others; in one that it was given to read it may set the " +
+		"annotation oauth-operator.dev/imported and nothing else"
 	notMarked    = "the operator writes Secrets that bear its label and that an account controls, and no others"
 	wrongType    = "the operator writes no Secrets of this type"
 	ownNamespace = "in its own namespace the operator creates and updates its keyring, and touches no other Secret"
@@ -26,7 +27,7 @@ var _ = Describe("P2 of Secrets elsewhere, the operator", func() {
 	BeforeEach(func(ctx SpecContext) { namespace = newNamespace(ctx) })
 
 	It("creates, updates and deletes those of an account", func(ctx SpecContext) {
-		secret := tokenSecret(namespace)
+		secret := ownedSecret(ctx, namespace)
 		Expect(suite.operator.Create(ctx, secret)).To(Succeed())
 		secret.Data["access_token"] = []byte("another")
 		Expect(suite.operator.Update(ctx, secret)).To(Succeed())
@@ -92,7 +93,7 @@ var _ = Describe("P2 of Secrets elsewhere, the operator", func() {
 	})
 
 	It("does not let go of an account's Secret other than by deleting it", func(ctx SpecContext) {
-		secret := tokenSecret(namespace)
+		secret := ownedSecret(ctx, namespace)
 		Expect(suite.operator.Create(ctx, secret)).To(Succeed())
 		secret.OwnerReferences = nil
 		expectForbidden(suite.operator.Update(ctx, secret), notMarked)
@@ -149,7 +150,18 @@ var _ = Describe("P2 of Secrets in its own namespace, the operator", Ordered, fu
 	})
 })
 
-// tokenSecret is a Secret as the operator writes it.
+// ownedSecret is a Secret as the operator writes it, of an account that exists: the garbage collector leaves it.
+func ownedSecret(ctx context.Context, namespace string) *corev1.Secret {
+	GinkgoHelper()
+	account := parse(smallestAccount)
+	account.SetNamespace(namespace)
+	Expect(suite.admin.Create(ctx, account)).To(Succeed())
+	secret := tokenSecret(namespace)
+	secret.OwnerReferences[0].UID = account.GetUID()
+	return secret
+}
+
+// tokenSecret is a Secret as the operator writes it, of an account that does not exist.
 func tokenSecret(namespace string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -176,7 +188,7 @@ func foreignSecret(namespace, name string) *corev1.Secret {
 // withoutLabel is the operator's Secret after somebody else removed its label.
 func withoutLabel(ctx context.Context, namespace string) *corev1.Secret {
 	GinkgoHelper()
-	secret := tokenSecret(namespace)
+	secret := ownedSecret(ctx, namespace)
 	Expect(suite.operator.Create(ctx, secret)).To(Succeed())
 	secret.Labels = nil
 	Expect(suite.admin.Update(ctx, secret)).To(Succeed())
