@@ -26,6 +26,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/controller"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
 const (
@@ -57,6 +58,15 @@ func main() {
 
 // run works until the context ends or the lease is lost, and returns once nothing is in flight any more.
 func run(ctx context.Context, options options) error {
+	journal, err := seal.OpenJournal(seal.JournalOptions{Dir: options.journalDir})
+	if err != nil {
+		return fmt.Errorf("open the journal (--journal-dir): %w", err)
+	}
+	return errors.Join(runWith(ctx, options, journal), journal.Close())
+}
+
+// runWith is run, while the journal is open. It is closed last: until then what is in flight is written there.
+func runWith(ctx context.Context, options options, journal *seal.Journal) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
@@ -68,7 +78,7 @@ func run(ctx context.Context, options options) error {
 		return err
 	}
 	inFlight := &controller.InFlight{}
-	if err := setup(ctx, manager, config, options, inFlight); err != nil {
+	if err := setup(ctx, manager, config, options, inFlight, journal); err != nil {
 		return err
 	}
 	// Whatever ends the manager, exchanges that are open end by themselves: each keeps what it obtained.
@@ -111,7 +121,7 @@ func newManager(config *rest.Config, options options) (ctrl.Manager, error) {
 	return manager, errors.Join(manager.AddHealthzCheck("ping", healthz.Ping), manager.AddReadyzCheck("ping", healthz.Ping))
 }
 
-func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, options options, inFlight *controller.InFlight) error {
+func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, options options, inFlight *controller.InFlight, journal *seal.Journal) error {
 	starting, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
 	clusterID, err := clusterID(starting, manager)
@@ -128,7 +138,7 @@ func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, optio
 	}
 	return controller.Setup(ctx, manager, controller.Options{
 		Namespace: options.namespace, ClusterID: clusterID, Egress: egress, Workers: options.workers,
-		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight,
+		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight, Journal: journal, TakeoverWait: options.takeoverWait,
 	})
 }
 

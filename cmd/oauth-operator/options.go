@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
@@ -19,6 +20,9 @@ import (
 
 // maxQPS is more than any API server answers.
 const maxQPS = 100_000
+
+// shortestTakeoverWait is the time in which a holder that is alive has kept what it received.
+const shortestTakeoverWait = 15 * time.Second
 
 // options are the flags.
 type options struct {
@@ -32,6 +36,8 @@ type options struct {
 	verbosity      int
 	allowCIDRs     []netip.Prefix
 	allowLoopback  bool
+	journalDir     string
+	takeoverWait   time.Duration
 }
 
 func parseOptions(args []string, getenv func(string) string, output io.Writer) (options, error) {
@@ -46,6 +52,8 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	flags.IntVar(&parsed.workers, "max-concurrent-reconciles", 32, "how many accounts are worked on at once (1 to 256)")
 	qps := flags.Float64("kube-api-qps", 200, "requests to the API server in a second, on average")
 	flags.IntVar(&parsed.burst, "kube-api-burst", 400, "requests to the API server at once")
+	flags.StringVar(&parsed.journalDir, "journal-dir", "/var/lib/oauth-operator/journal", "a folder of this pod's own that outlives its containers, such as an emptyDir: it holds, encrypted, what token requests brought until the API server has it")
+	flags.DurationVar(&parsed.takeoverWait, "takeover-wait", 2*time.Minute, "for how long the unfinished token request of another replica is left to it, once that is announced, where the provider forgives no second use of a refresh token (15s to 1h)")
 	flags.IntVar(&parsed.verbosity, "v", 0, "verbosity of the log; more than 5 counts as 5, since the client library then prints the bodies of Secrets")
 	cidrs := flags.String("allow-cidrs", "", "private networks that token endpoints may lie in, as CIDRs separated by commas")
 	flags.BoolVar(&parsed.allowLoopback, "insecure-allow-loopback", false, "allow token endpoints on this machine, and http:// there; for tests and demos only")
@@ -70,6 +78,10 @@ func (o options) check(rest []string) error {
 		return errors.New("--max-concurrent-reconciles must be from 1 to 256")
 	case !(o.qps > 0 && o.qps <= maxQPS) || o.burst < 1: // NaN is none of both
 		return fmt.Errorf("--kube-api-qps must be more than 0 and at most %d, --kube-api-burst at least 1", maxQPS)
+	case o.journalDir == "":
+		return errors.New("--journal-dir must name a folder")
+	case o.takeoverWait < shortestTakeoverWait || o.takeoverWait > time.Hour:
+		return fmt.Errorf("--takeover-wait must be from %s to 1h", shortestTakeoverWait)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
 // cacheDelay is how long the cache may take to show what this process wrote, before a live read is made.
@@ -62,6 +63,11 @@ type AccountReconciler struct {
 	Clock        clock.PassiveClock
 	// ClusterID is the UID of the namespace kube-system.
 	ClusterID string
+	// Journal holds what token requests brought, until it is kept. Process is random, and this process's alone.
+	Journal *seal.Journal
+	Process string
+	// TakeoverWait is for how long a contested claim is left to its holder.
+	TakeoverWait time.Duration
 
 	memory memory
 }
@@ -92,7 +98,7 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	}
 	now := r.Clock.Now()
 	status := lifecycle.Status(facts, done, now)
-	if err := r.writeStatus(ctx, facts.Account, status); err != nil {
+	if _, err := r.writeStatus(ctx, facts, status); err != nil {
 		return abandoned(err)
 	}
 	r.Metrics.observe(request.NamespacedName, &status, facts.Secret == lifecycle.SecretCurrent, now)
@@ -108,18 +114,30 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 func (r *AccountReconciler) act(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (lifecycle.Done, error) {
 	var done lifecycle.Done
 	publish := plan.Publish
-	if plan.Action == lifecycle.Exchange {
-		failure, err := r.exchange(ctx, facts, plan)
-		switch {
-		case errors.Is(err, errSchemaTooOld):
-			facts.SchemaTooOld = true
-			return done, nil
-		case err != nil:
-			return done, err
-		}
-		done.Failure = failure
+	var err error
+	switch plan.Action {
+	case lifecycle.Exchange:
+		var came exchanged
+		came, err = r.exchange(ctx, facts, plan)
+		done.Failure, done.PublishFinding = came.failure, came.publish
 		// The account is the one that was kept in, which may be going by now.
-		publish = failure == nil && lifecycle.ScopesPublishable(facts) && facts.Account.DeletionTimestamp.IsZero()
+		publish = came.kept && lifecycle.Publishable(facts)
+	case lifecycle.Contest:
+		err = r.writeClaim(ctx, facts, lifecycle.WithContest(facts, r.Clock.Now()))
+	case lifecycle.Unclaim:
+		err = r.writeClaim(ctx, facts, lifecycle.WithoutClaim(facts))
+	case lifecycle.ImportToken:
+		err = r.importToken(ctx, facts)
+	case lifecycle.Adopt:
+		err = r.adopt(ctx, facts)
+	case lifecycle.Rest:
+	}
+	if errors.Is(err, errSchemaTooOld) {
+		facts.SchemaTooOld = true
+		return lifecycle.Done{}, nil
+	}
+	if err != nil {
+		return done, err
 	}
 	if publish {
 		finding, err := r.publish(ctx, facts)
@@ -131,22 +149,49 @@ func (r *AccountReconciler) act(ctx context.Context, facts *lifecycle.Facts, pla
 	return done, nil
 }
 
+// writeClaim writes a status in which the claim alone has changed.
+func (r *AccountReconciler) writeClaim(ctx context.Context, facts *lifecycle.Facts, status v1alpha1.ConnectedAccountStatus) error {
+	updated, err := r.writeStatus(ctx, facts, status)
+	if err != nil {
+		return err
+	}
+	facts.Account = updated
+	r.memory.update(updated, func(m *accountMemory) {
+		facts.ClaimHolder, facts.ClaimUnchanged = m.watch(updated.Status.Claim, r.Journal.Instance(), r.Process, r.Clock.Now())
+	})
+	return nil
+}
+
 // writeStatus writes the status if it differs, with the resourceVersion of the copy that the plan was made from. It
-// adds no time of its own, so that a lap in which nothing happened writes nothing.
-func (r *AccountReconciler) writeStatus(ctx context.Context, account *v1alpha1.ConnectedAccount, status v1alpha1.ConnectedAccountStatus) error {
+// adds no time of its own, so that a lap in which nothing happened writes nothing. A definition that drops fields would
+// make every write a loss, so that nothing is written under it where there may be something to lose.
+func (r *AccountReconciler) writeStatus(ctx context.Context, facts *lifecycle.Facts, status v1alpha1.ConnectedAccountStatus) (*v1alpha1.ConnectedAccount, error) {
+	account := facts.Account
 	if apiequality.Semantic.DeepEqual(account.Status, status) {
-		return nil
+		return account, nil
 	}
 	ctx, cancel := context.WithTimeout(detached(ctx), writeDeadline)
 	defer cancel()
+	err := r.Schema.prove(ctx, account, false)
 	updated := account.DeepCopy()
 	updated.Status = status
-	if err := r.Client.Status().Update(ctx, updated); err != nil {
-		return err
+	if errors.Is(err, errSchemaTooOld) && r.mayHold(account) {
+		r.tell(account, updated)
+		return account, nil
 	}
-	r.wrote(updated)
+	if err != nil && !errors.Is(err, errSchemaTooOld) {
+		return nil, err
+	}
+	if err := r.updateStatus(ctx, updated); err != nil && !errors.Is(err, errSchemaTooOld) {
+		return nil, err
+	}
 	r.tell(account, updated)
-	return nil
+	return updated, nil
+}
+
+// mayHold: the account may hold a credential that cannot be seen at present.
+func (r *AccountReconciler) mayHold(account *v1alpha1.ConnectedAccount) bool {
+	return account.Status.SealedCredential != "" || account.Status.Rotations > 0 || r.memory.of(account).held
 }
 
 // wrote remembers a version of this process's own making.
@@ -181,8 +226,11 @@ func (r *AccountReconciler) tell(before, after *v1alpha1.ConnectedAccount) {
 // abandoned ends a lap that somebody else has overtaken. What was done stands in the status already or is done again by
 // the next lap, which the newer copy starts; the second look is only for the case that it came already.
 func abandoned(err error) (ctrl.Result, error) {
-	if apierrors.IsConflict(err) || errors.Is(err, errSuperseded) {
+	if apierrors.IsConflict(err) || errors.Is(err, errSuperseded) || errors.Is(err, errExchangeOpen) {
 		return ctrl.Result{RequeueAfter: time.Second}, nil
+	}
+	if errors.Is(err, errResultPending) {
+		return ctrl.Result{RequeueAfter: lapPatience}, nil
 	}
 	return ctrl.Result{}, client.IgnoreNotFound(err)
 }

@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -21,47 +20,91 @@ import (
 )
 
 const (
-	// readyDeadline bounds the reads before a token request; keepDeadline the writes after it.
+	// readyDeadline bounds the reads before a token request, and its connection.
 	readyDeadline = 15 * time.Second
-	keepDeadline  = 60 * time.Second
-	// keepTry bounds one of those writes, and keepPatience how long they go on where the API server answers with a no.
-	keepTry      = 15 * time.Second
-	keepPatience = 5 * time.Second
+	// lapPatience is how long a lap waits for its exchange. The exchange goes on without it, and what it writes starts the
+	// next lap.
+	lapPatience = 45 * time.Second
 )
 
 var (
-	errShuttingDown = errors.New("shutting down: no new token request is made")
-	errKeyringGone  = errors.New("the keyring is missing: no token request is made")
-	errSuperseded   = errors.New("a newer credential was kept meanwhile, or the account is gone: this one is dropped")
+	errShuttingDown  = errors.New("shutting down: no new token request is made")
+	errExchangeOpen  = errors.New("a token request of this account is under way")
+	errResultPending = errors.New("a token request, or the keeping of what it brought, takes longer than a lap")
+	errKeyringGone   = errors.New("the keyring is missing: no token request is made")
+	errSuperseded    = errors.New("a newer credential was kept meanwhile, or the account is gone: this one is dropped")
 )
 
-// exchange makes one token request and keeps what it brought, before anything else is done with it. A failure is a
-// request that brought nothing; an error means that the API server could not be asked or written to.
-func (r *AccountReconciler) exchange(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (*lifecycle.Failure, error) {
-	// From here on the work is finished whatever happens to the reconciler: a token that was obtained is kept.
-	if !r.InFlight.begin() {
-		return nil, errShuttingDown
-	}
-	defer r.InFlight.end()
-	ctx = detached(ctx)
+// exchanged is what an exchange came to.
+type exchanged struct {
+	// kept: a credential was kept. The facts speak of it.
+	kept bool
+	// failure is why nothing came, where the status does not tell it yet.
+	failure *lifecycle.Failure
+	// publish is why the token Secret could not be written, which is found out before the request is made.
+	publish *lifecycle.Finding
+}
 
+// exchange makes one token request and keeps what it brought. The work is finished whatever happens to the reconciler, to
+// the lease, or to the process's will to live: what was obtained is kept.
+func (r *AccountReconciler) exchange(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
+	account := facts.Account.UID
+	if err := r.InFlight.begin(account); err != nil {
+		return exchanged{}, err
+	}
+	type ended struct {
+		exchanged
+		facts lifecycle.Facts
+		err   error
+	}
+	done := make(chan ended, 1)
+	work := *facts
+	detachedCtx := detached(ctx)
+	go func() {
+		defer r.InFlight.end(account)
+		result, err := r.request(detachedCtx, &work, plan)
+		done <- ended{result, work, err}
+	}()
+	select {
+	case end := <-done:
+		*facts = end.facts
+		return end.exchanged, end.err
+	case <-time.After(lapPatience): // not the end of ctx: a lap that is waited for holds back the release of the lease
+	}
+	return exchanged{}, errResultPending
+}
+
+// request spends the refresh token, or asks with the client's own credentials.
+func (r *AccountReconciler) request(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
+	defer r.forgetGone(ctx, facts)
+	if plan.Refresh {
+		return r.refresh(ctx, facts, plan)
+	}
+	return r.obtain(ctx, facts, plan)
+}
+
+// obtain asks with the client's own credentials. What is lost can be asked for again, so that there is no claim.
+func (r *AccountReconciler) obtain(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
 	ready, err := r.readyToSend(ctx, facts)
 	if err != nil {
-		return nil, err
+		return exchanged{}, err
 	}
 	started := r.Clock.Now()
 	r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = started })
 	answer, err := ready.transport.Exchange(ctx, ready.registration, oauth.GrantRequest{Grant: oauth.GrantClientCredentials, Scopes: plan.Scopes})
 	r.Metrics.exchanged(facts.Client, err, r.Clock.Since(started))
-	defer r.forgetGone(ctx, facts)
 	if err != nil {
-		return failureOf(ctx, err), nil
+		return exchanged{failure: failureOf(ctx, err)}, nil
 	}
 	if failure := unreadableScope(facts, answer); failure != nil {
-		return failure, nil
+		return exchanged{failure: failure}, nil
 	}
-	err = r.keep(ctx, facts, r.credentialOf(facts, plan, ready, answer))
-	return r.notKept(ctx, facts, err)
+	template := r.templateOf(facts, plan, ready.registration)
+	template.Lineage = string(uuid.NewUUID())
+	credential := completed(template, answer, lifecycle.DefaultLifetime(facts.Client))
+	err = r.settle(ctx, facts, &outcome{credential: &credential})
+	failure, err := r.notKept(ctx, facts, err)
+	return exchanged{kept: failure == nil && err == nil, failure: failure}, err
 }
 
 // unreadableScope refuses a token for an account of another namespace if nobody can say what it is good for. In the
@@ -130,9 +173,8 @@ func (r *AccountReconciler) readyToSend(ctx context.Context, facts *lifecycle.Fa
 	if _, present := r.Keyring.current(); !present {
 		return ready{}, errKeyringGone
 	}
-	// What was refused, or kept and is not there any more, may not be kept this time either.
-	known := r.memory.of(facts.Account)
-	if err := r.Schema.prove(ctx, facts.Account, known.refused || known.kept && facts.Credential.State == lifecycle.CredentialNone); err != nil {
+	// What was refused may not be kept this time either.
+	if err := r.Schema.prove(ctx, facts.Account, r.memory.of(facts.Account).refused); err != nil {
 		return ready{}, err
 	}
 	material, err := r.Credentials.material(ctx, facts.Client)
@@ -148,113 +190,33 @@ func (r *AccountReconciler) readyToSend(ctx context.Context, facts *lifecycle.Fa
 	return ready{transport: transport, registration: registrationOf(facts.Client, material)}, nil
 }
 
-// credentialOf makes a credential of an answer: what was granted, and what it was obtained with.
-func (r *AccountReconciler) credentialOf(facts *lifecycle.Facts, plan lifecycle.Plan, ready ready, answer oauth.Answer) seal.Credential {
-	scopes := plan.Scopes
-	if answer.Scope != nil {
-		scopes = answer.Scopes() // RFC 6749 section 5.1: absent means that all was granted
-	}
-	issued := answer.ReceivedTime.UTC().Truncate(time.Second)
+// templateOf is the credential to be, without its tokens: what it is asked for with, and its place in the account's life.
+func (r *AccountReconciler) templateOf(facts *lifecycle.Facts, plan lifecycle.Plan, registration oauth.Registration) seal.Credential {
 	return seal.Credential{
-		ClientID: ready.registration.ClientID, ClientNamespace: facts.Client.Namespace, Origins: lifecycle.ClientOrigins(facts.Client),
-		Lineage: string(uuid.NewUUID()), Rotation: facts.Credential.Rotation + 1,
-		IssuedTime: issued, ExpirationTime: lifecycle.ExpirationTime(facts.Client, issued, answer.Lifetime),
-		AccessToken: answer.AccessToken, TokenType: answer.TokenType,
-		Scopes: scopes, RequestedScopes: plan.Scopes,
+		ClientID: registration.ClientID, ClientNamespace: facts.Client.Namespace, Origins: lifecycle.ClientOrigins(facts.Client),
+		GrantSequence: facts.Credential.GrantSequence, Rotation: max(facts.Credential.Rotation, facts.HighestRotation) + 1,
+		Imports: facts.Credential.Imports, RequestedScopes: plan.Scopes,
 	}
 }
 
-// keep writes the sealed credential into the status until it is written. The precondition is its rotation, greater than
-// the stored one, and the account's UID. The facts then speak of the kept credential.
-func (r *AccountReconciler) keep(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential) error {
-	ctx, cancel := context.WithTimeout(ctx, keepDeadline)
-	defer cancel()
-	keyring, _ := r.Keyring.current()
-	sealed, err := keyring.Seal(seal.PurposeCredential, r.subject(facts.Account), credential)
-	if err != nil {
-		return fmt.Errorf("seal the credential: %w", err)
+// completed is the credential that an answer makes of its template. Where the answer brought no access token that can be
+// used, or no refresh token, that of the template stays.
+func completed(template seal.Credential, answer oauth.Answer, defaultLifetime time.Duration) seal.Credential {
+	credential := template
+	if !answer.RefreshToken.Empty() {
+		credential.RefreshToken = answer.RefreshToken
 	}
-	started := r.Clock.Now()
-	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 1 << 16, Cap: 2 * time.Second}
-	for {
-		err := r.keepOnce(ctx, facts, credential, sealed)
-		_, refused := refusedAs(err)
-		switch {
-		case err == nil, errors.Is(err, errSchemaTooOld):
-			return err
-		case apierrors.IsNotFound(err):
-			return errSuperseded
-		case apierrors.IsConflict(err):
-			if kept, err := r.rebase(ctx, facts, credential, sealed); kept || err != nil {
-				return err
-			}
-		case refused && r.Clock.Since(started) > keepPatience:
-			return fmt.Errorf("keep the credential: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("keep the credential: %w", err)
-		case <-time.After(backoff.Step()):
-		}
+	if answer.AccessToken.Empty() {
+		return credential
 	}
-}
-
-// keepOnce writes the status once, and checks in the object that came back that nothing was dropped from it.
-func (r *AccountReconciler) keepOnce(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential, sealed string) error {
-	ctx, cancel := context.WithTimeout(ctx, keepTry)
-	defer cancel()
-	with := facts.Account.DeepCopy()
-	with.Status.SealedCredential = sealed
-	with.Status.BoundTo = v1alpha1.BoundTo{ClusterID: r.ClusterID, AccountUID: string(facts.Account.UID)}
-	kept := keptFacts(facts, with, credential)
-	with.Status = lifecycle.Status(&kept, lifecycle.Done{}, r.Clock.Now())
-	if err := r.Client.Status().Update(ctx, with); err != nil {
-		return err
+	credential.IssuedTime = answer.ReceivedTime.UTC().Truncate(time.Second)
+	credential.ExpirationTime = lifecycle.ExpirationTime(credential.IssuedTime, answer.Lifetime, defaultLifetime)
+	credential.AccessToken, credential.TokenType = answer.AccessToken, answer.TokenType
+	credential.Scopes = credential.RequestedScopes
+	if answer.Scope != nil {
+		credential.Scopes = answer.Scopes() // RFC 6749 section 5.1: absent means that all was granted
 	}
-	r.tell(facts.Account, with)
-	if with.Status.SealedCredential != sealed || with.Status.BoundTo.AccountUID != string(facts.Account.UID) {
-		r.Schema.disprove()
-		return errSchemaTooOld
-	}
-	r.wrote(with)
-	r.memory.update(with, func(m *accountMemory) { m.kept, m.refused = true, false })
-	*facts = kept
-	return nil
-}
-
-// keptFacts are the facts once the account holds the credential.
-func keptFacts(facts *lifecycle.Facts, account *v1alpha1.ConnectedAccount, credential seal.Credential) lifecycle.Facts {
-	kept := *facts
-	kept.Account, kept.Credential = account, knownOf(credential)
-	if facts.Secret == lifecycle.SecretCurrent {
-		kept.Secret = lifecycle.SecretStale
-	}
-	return kept
-}
-
-// rebase takes up the account as it is now, after a conflict. It reports whether it holds the credential: the write may
-// have arrived although its answer did not. What is not known to be older than the credential is not overwritten.
-func (r *AccountReconciler) rebase(ctx context.Context, facts *lifecycle.Facts, credential seal.Credential, sealed string) (kept bool, err error) {
-	live := &v1alpha1.ConnectedAccount{}
-	err = r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), live)
-	if apierrors.IsNotFound(err) || err == nil && live.UID != facts.Account.UID {
-		return false, errSuperseded
-	}
-	if err != nil {
-		return false, nil //nolint:nilerr // the write is tried again, and meets the same conflict if nothing changed
-	}
-	if live.Status.SealedCredential == sealed {
-		*facts = keptFacts(facts, live, credential)
-		return true, nil
-	}
-	keyring, _ := r.Keyring.current()
-	stored, _ := openCredential(keyring, r.subject(live), live)
-	older := stored.State == lifecycle.CredentialHeld && stored.Rotation < credential.Rotation
-	if !older && stored.State != lifecycle.CredentialNone {
-		return false, errSuperseded
-	}
-	facts.Account = live
-	return false, nil
+	return credential
 }
 
 // failureOf takes over what the exchange said, in words that are free of secrets and of the server's text. The cause goes

@@ -26,7 +26,7 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 		LastAttempt: r.memory.of(account).lastAttempt,
 	}
 	var err error
-	if facts.SchemaTooOld, err = r.Schema.tooOld(ctx, account); err != nil {
+	if facts.SchemaTooOld, err = r.gatherSchema(ctx, account); err != nil {
 		return nil, err
 	}
 	if facts.Client, err = r.gatherClient(ctx, account); err != nil {
@@ -42,8 +42,43 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 	facts.KeyringMissing = !present
 	var held seal.Credential
 	facts.Credential, held = openCredential(keyring, r.subject(account), account)
-	facts.Secret, err = r.gatherSecret(ctx, account, facts.Credential, held)
+	facts.Secret, err = r.gatherSecret(ctx, facts, held)
+	if err != nil {
+		return nil, err
+	}
+	r.gatherClaim(facts)
+	facts.Import, err = r.gatherImport(ctx, facts)
 	return facts, err
+}
+
+// gatherClaim finds out whose the open claim is, and what this process itself has under way.
+func (r *AccountReconciler) gatherClaim(facts *lifecycle.Facts) {
+	account := facts.Account
+	facts.TakeoverWait = r.TakeoverWait
+	facts.ExchangeOpen = r.InFlight.holds(account.UID) || r.Journal.Holds(string(account.UID))
+	r.memory.update(account, func(m *accountMemory) {
+		m.saw(facts.Credential)
+		facts.HighestRotation = max(facts.HighestRotation, m.rotation)
+		facts.ClaimHolder, facts.ClaimUnchanged = m.watch(account.Status.Claim, r.Journal.Instance(), r.Process, r.Clock.Now())
+	})
+}
+
+// gatherSchema asks whether the installed definition keeps what must be kept; anew where a credential that was seen is not
+// there any more: a definition that was replaced hides what it does not know, and the next write, whoever makes it, would
+// erase it.
+func (r *AccountReconciler) gatherSchema(ctx context.Context, account *v1alpha1.ConnectedAccount) (bool, error) {
+	if !r.memory.of(account).held || account.Status.SealedCredential != "" {
+		return r.Schema.tooOld(ctx, account)
+	}
+	err := r.Schema.prove(ctx, account, true)
+	switch {
+	case errors.Is(err, errSchemaTooOld):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	r.memory.update(account, func(m *accountMemory) { m.held = false }) // somebody has taken it out
+	return false, nil
 }
 
 func (r *AccountReconciler) gatherClient(ctx context.Context, account *v1alpha1.ConnectedAccount) (*v1alpha1.OAuthClient, error) {
@@ -100,11 +135,15 @@ func openCredential(keyring *seal.Keyring, subject seal.Subject, account *v1alph
 	if sealed == "" {
 		return state(lifecycle.CredentialNone)
 	}
-	if bound.AccountUID != subject.UID || bound.ClusterID != subject.ClusterID {
+	ours := bound.AccountUID == subject.UID && bound.ClusterID == subject.ClusterID
+	adopted := !ours && account.Annotations[v1alpha1.AnnotationAdopt] == bound.AccountUID && bound.AccountUID != "" && bound.ClusterID != ""
+	switch {
+	case !ours && !adopted:
 		return state(lifecycle.CredentialElsewhere)
-	}
-	if keyring == nil {
+	case keyring == nil:
 		return state(lifecycle.CredentialKeyMissing)
+	case adopted:
+		subject = earlierSubject(account)
 	}
 	held, err := keyring.Open(seal.PurposeCredential, subject, sealed)
 	switch {
@@ -114,23 +153,31 @@ func openCredential(keyring *seal.Keyring, subject seal.Subject, account *v1alph
 		return state(lifecycle.CredentialNewerFormat)
 	case err != nil:
 		return state(lifecycle.CredentialUnreadable)
+	case adopted:
+		return state(lifecycle.CredentialElsewhere) // it opens, and is sealed anew before it is used
 	}
-	return knownOf(held), held
+	return knownOf(keyring, subject, held), held
 }
 
 // knownOf is what may be known of a credential without its secrets.
-func knownOf(held seal.Credential) lifecycle.Credential {
-	return lifecycle.Credential{
-		State: lifecycle.CredentialHeld, Rotation: held.Rotation,
+func knownOf(keyring *seal.Keyring, subject seal.Subject, held seal.Credential) lifecycle.Credential {
+	known := lifecycle.Credential{
+		State: lifecycle.CredentialHeld, HasAccessToken: !held.AccessToken.Empty(), HasRefreshToken: !held.RefreshToken.Empty(),
+		GrantSequence: held.GrantSequence, Rotation: held.Rotation, ClaimSequence: held.ClaimSequence, Imports: held.Imports,
 		IssuedTime: held.IssuedTime, ExpirationTime: held.ExpirationTime,
 		Scopes: held.Scopes, RequestedScopes: held.RequestedScopes,
-		ClientID: held.ClientID, ClientNamespace: held.ClientNamespace, Origins: held.Origins,
+		ClientID: held.ClientID, Origins: held.Origins, ClientNamespace: held.ClientNamespace,
 	}
+	if known.HasRefreshToken {
+		known.Fingerprint = keyring.Fingerprint("refresh token", subject.ClusterID, subject.Namespace, subject.Name, subject.UID, held.RefreshToken.Reveal())
+	}
+	return known
 }
 
-// gatherSecret compares the token Secret with the credential. Its content is read only where its metadata says that it
-// is ours, and only where it may differ from what was last seen to be right.
-func (r *AccountReconciler) gatherSecret(ctx context.Context, account *v1alpha1.ConnectedAccount, known lifecycle.Credential, held seal.Credential) (lifecycle.SecretState, error) {
+// gatherSecret compares the token Secret with the credential, and takes its witness. The content is read only where
+// something has changed since it was last seen to be right.
+func (r *AccountReconciler) gatherSecret(ctx context.Context, facts *lifecycle.Facts, held seal.Credential) (lifecycle.SecretState, error) {
+	account, known := facts.Account, facts.Credential
 	key := types.NamespacedName{Namespace: account.Namespace, Name: lifecycle.TokenSecretName(account)}
 	metadata, err := r.secretMetadata(ctx, key)
 	switch {
@@ -140,7 +187,10 @@ func (r *AccountReconciler) gatherSecret(ctx context.Context, account *v1alpha1.
 		return "", fmt.Errorf("read the token Secret's metadata: %w", err)
 	case !ownedBy(metadata, account):
 		return lifecycle.SecretForeign, nil
-	case known.State != lifecycle.CredentialHeld:
+	}
+	keyring, _ := r.Keyring.current()
+	facts.HighestRotation = witnessed(keyring, r.subject(account), metadata)
+	if known.State != lifecycle.CredentialHeld || !known.HasAccessToken {
 		return lifecycle.SecretStale, nil
 	}
 	wanted := r.tokenSecret(account, held)

@@ -35,17 +35,18 @@ func (r *AccountReconciler) publish(ctx context.Context, facts *lifecycle.Facts)
 	var err error
 	for range publishTries {
 		var written *corev1.Secret
-		written, err = r.writeSecret(ctx, account, wanted)
+		written, err = r.writeSecret(ctx, account, wanted, r.Client)
 		switch {
 		case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
 			continue // somebody else wrote it between our read and our write
 		case err != nil:
+			r.memory.update(account, func(m *accountMemory) { m.writable = false })
 			return publishFailure(wanted.Name, err)
 		case written == nil:
 			facts.Secret = lifecycle.SecretForeign
 			return lifecycle.SecretForeignFinding(wanted.Name), nil
 		}
-		r.memory.update(account, func(m *accountMemory) { m.secret = seenSecret(written.ResourceVersion, wanted) })
+		r.memory.update(account, func(m *accountMemory) { m.secret, m.writable = seenSecret(written.ResourceVersion, wanted), true })
 		facts.Secret = lifecycle.SecretCurrent
 		return nil, nil
 	}
@@ -64,12 +65,12 @@ func publishFailure(name string, err error) (*lifecycle.Finding, error) {
 	}, nil
 }
 
-// writeSecret brings one Secret to the wanted content. It returns nil where the Secret is not the account's.
-func (r *AccountReconciler) writeSecret(ctx context.Context, account *v1alpha1.ConnectedAccount, wanted *corev1.Secret) (*corev1.Secret, error) {
+// writeSecret brings one Secret to the wanted content, or only tries to. It returns nil where the Secret is not the account's.
+func (r *AccountReconciler) writeSecret(ctx context.Context, account *v1alpha1.ConnectedAccount, wanted *corev1.Secret, writer client.Writer) (*corev1.Secret, error) {
 	metadata, err := r.secretMetadata(ctx, client.ObjectKeyFromObject(wanted))
 	if apierrors.IsNotFound(err) {
 		created := wanted.DeepCopy()
-		return created, r.Client.Create(ctx, created, client.FieldOwner(fieldOwner))
+		return created, writer.Create(ctx, created, client.FieldOwner(fieldOwner))
 	}
 	if err != nil || !ownedBy(metadata, account) {
 		return nil, err
@@ -78,7 +79,7 @@ func (r *AccountReconciler) writeSecret(ctx context.Context, account *v1alpha1.C
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(wanted), live); err != nil {
 		if apierrors.IsNotFound(err) {
 			created := wanted.DeepCopy() // the cache had not seen its deletion
-			return created, r.Client.Create(ctx, created, client.FieldOwner(fieldOwner))
+			return created, writer.Create(ctx, created, client.FieldOwner(fieldOwner))
 		}
 		return nil, err
 	}
@@ -89,19 +90,19 @@ func (r *AccountReconciler) writeSecret(ctx context.Context, account *v1alpha1.C
 		return live, nil
 	case live.Immutable != nil && *live.Immutable || live.Type != wanted.Type:
 		// Neither can be changed in place.
-		return r.replaceSecret(ctx, live, wanted)
+		return replaceSecret(ctx, live, wanted, writer)
 	}
 	updated := merged(live, wanted)
-	return updated, r.Client.Update(ctx, updated, client.FieldOwner(fieldOwner))
+	return updated, writer.Update(ctx, updated, client.FieldOwner(fieldOwner))
 }
 
-func (r *AccountReconciler) replaceSecret(ctx context.Context, live, wanted *corev1.Secret) (*corev1.Secret, error) {
+func replaceSecret(ctx context.Context, live, wanted *corev1.Secret, writer client.Writer) (*corev1.Secret, error) {
 	same := client.Preconditions{UID: &live.UID, ResourceVersion: &live.ResourceVersion}
-	if err := r.Client.Delete(ctx, live, same); err != nil {
+	if err := writer.Delete(ctx, live, same); err != nil {
 		return nil, err
 	}
 	created := wanted.DeepCopy()
-	return created, r.Client.Create(ctx, created, client.FieldOwner(fieldOwner))
+	return created, writer.Create(ctx, created, client.FieldOwner(fieldOwner))
 }
 
 // removeRenamed deletes what the account had published under another name, now that the new Secret is there. It looks in

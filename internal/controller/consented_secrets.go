@@ -20,6 +20,9 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/secret"
 )
 
+// maxRefreshToken is the longest refresh token that is imported, in bytes.
+const maxRefreshToken = 16 << 10
+
 // ConsentedSecrets reads Secrets whose owners let the operator read them, and no others.
 type ConsentedSecrets struct {
 	// Metadata reads from a cache that holds the metadata of the labelled Secrets, and nothing else.
@@ -89,29 +92,52 @@ func (c *ConsentedSecrets) material(ctx context.Context, owner *v1alpha1.OAuthCl
 	return material, nil
 }
 
-// read reads one key of a Secret. The label is looked for before the content is asked for, and again in what came.
+// read reads one key of a Secret.
 func (c *ConsentedSecrets) read(ctx context.Context, namespace string, ref v1alpha1.SecretKeyReference, endpoint string, check func([]byte) string) (string, error) {
+	_, text, err := c.readFrom(ctx, namespace, ref, endpoint, check)
+	return text, err
+}
+
+// readFrom reads one key of a Secret, and returns the Secret as well. The label is looked for before the content is asked
+// for, and again in what came.
+func (c *ConsentedSecrets) readFrom(ctx context.Context, namespace string, ref v1alpha1.SecretKeyReference, endpoint string, check func([]byte) string) (*corev1.Secret, string, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
 	if err := c.consented(ctx, key); err != nil {
-		return "", err
+		return nil, "", err
 	}
 	live := &corev1.Secret{}
 	if err := c.Live.Get(ctx, key, live); apierrors.IsNotFound(err) {
-		return "", notFound(key)
+		return nil, "", notFound(key)
 	} else if err != nil {
-		return "", fmt.Errorf("read the Secret %s: %w", ref.Name, err)
+		return nil, "", fmt.Errorf("read the Secret %s: %w", ref.Name, err)
 	}
 	if err := mayReceive(live, endpoint); err != nil {
-		return "", err
+		return nil, "", err
 	}
 	value, present := live.Data[ref.Key]
 	if !present || len(value) == 0 {
-		return "", refuse(v1alpha1.ReasonSecretKeyMissing, "the Secret %s has nothing under the key %s: add it, or correct the reference", ref.Name, ref.Key)
+		return nil, "", refuse(v1alpha1.ReasonSecretKeyMissing, "the Secret %s has nothing under the key %s: add it, or correct the reference", ref.Name, ref.Key)
 	}
 	if fault := check(value); fault != "" {
-		return "", refuse(v1alpha1.ReasonSecretKeyMissing, "the key %s of the Secret %s cannot be used: %s", ref.Key, ref.Name, fault)
+		return nil, "", refuse(v1alpha1.ReasonSecretKeyMissing, "the key %s of the Secret %s cannot be used: %s", ref.Key, ref.Name, fault)
 	}
-	return string(value), nil
+	return live, string(value), nil
+}
+
+// refreshToken reads the refresh token that an account is to import, and the Secret that it is in. Where it may go must be
+// written on it: it stands for a person's consent.
+func (c *ConsentedSecrets) refreshToken(ctx context.Context, account *v1alpha1.ConnectedAccount, owner *v1alpha1.OAuthClient) (secret.Value, *corev1.Secret, error) {
+	endpoint := string(owner.Spec.Endpoints.Token)
+	source, text, err := c.readFrom(ctx, account.Namespace, account.Spec.ImportRefreshTokenRef, endpoint, refreshTokenFault)
+	if err != nil {
+		return secret.Value{}, nil, err
+	}
+	if _, limited := source.Annotations[v1alpha1.AnnotationHosts]; !limited {
+		return secret.Value{}, nil, refuse(v1alpha1.ReasonSecretNotConsented,
+			"the Secret %s does not say which hosts may receive its refresh token. If %s may: kubectl annotate --overwrite secret -n %s %s %s=%s",
+			source.Name, endpoint, source.Namespace, source.Name, v1alpha1.AnnotationHosts, hostOf(endpoint))
+	}
+	return secret.New(text), source, nil
 }
 
 // consented looks for the label without asking for the content.
@@ -196,6 +222,16 @@ func textFault(value []byte, what string) string {
 		return "it begins or ends with white space: write it without"
 	case strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }):
 		return "it contains characters that a " + what + " cannot have (RFC 6749 appendix A: printable ASCII only)"
+	}
+	return ""
+}
+
+func refreshTokenFault(value []byte) string {
+	if fault := textFault(value, "refresh token"); fault != "" {
+		return fault
+	}
+	if len(value) > maxRefreshToken {
+		return "it is longer than 16 KiB, which no refresh token is"
 	}
 	return ""
 }

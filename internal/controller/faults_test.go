@@ -96,26 +96,33 @@ var _ = Describe("Keeping", func() {
 		Expect(get(ctx, again).Status.BoundTo.AccountUID).To(Equal(string(again.UID)))
 	})
 
-	It("finds an installed definition that drops the credential, and sends nothing while it does", func(ctx SpecContext) {
+	It("finds an installed definition that drops the credential, sends nothing while it does, and writes nothing that would erase one", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		first, second := s.account("first", "bills"), s.account("second", "bills")
 		s.create(ctx, s.bills(), first, second)
 		becomesReady(ctx, first, second)
+		kept := get(ctx, first.DeepCopy()).Status.SealedCredential
+		Expect(kept).NotTo(BeEmpty())
 		restore := dropSealedCredential(ctx, first)
 
-		By("losing one result")
-		suite.clock.ahead.Add(int64(45 * time.Minute))
+		mark := suite.wire.mark()
 		Expect(suite.admin.Delete(ctx, s.tokenSecret(ctx, "first"))).To(Succeed()) // an event that does not write the account
-		Eventually(condition(ctx, first, "Authorized")).Should(Equal("False SchemaTooOld"))
-		Eventually(condition(ctx, first, "Stalled")).Should(Equal("True SchemaTooOld"))
-		Expect(s.provider.TokenRequests()).To(Equal(3))
-		Expect(rests(ctx, first)).To(Equal("schema too old"))
-		Expect(rests(ctx, second)).To(Equal("schema too old"), "what is known of one is known of all")
-		Expect(s.provider.TokenRequests()).To(Equal(3))
+		Eventually(eventsOf(ctx, first)).Should(ContainElement("SchemaTooOld"))
+		By("being due")
+		suite.clock.ahead.Add(int64(45 * time.Minute))
+		fresh := s.account("fresh", "bills")
+		s.create(ctx, fresh)
+		Eventually(condition(ctx, fresh, "Authorized")).Should(Equal("False SchemaTooOld"), "where there is nothing to erase, the status tells")
+		Eventually(condition(ctx, fresh, "Stalled")).Should(Equal("True SchemaTooOld"))
+		Expect(s.provider.TokenRequests()).To(Equal(2))
+		for _, write := range suite.wire.since(mark, writesWithin(s.namespace)) {
+			Expect(write.path).NotTo(MatchRegexp("connectedaccounts/(first|second)"))
+		}
 
 		restore(ctx)
-		pass(ctx, 31*time.Second, first, second)
-		becomesReady(ctx, first, second)
+		Expect(get(ctx, first.DeepCopy()).Status.SealedCredential).To(Equal(kept))
+		pass(ctx, 31*time.Second, first, second, fresh)
+		becomesReady(ctx, first, second, fresh)
 	})
 
 	It("doubts the definition when a credential that was kept is not there any more, before a token is asked for", func(ctx SpecContext) {
@@ -125,15 +132,32 @@ var _ = Describe("Keeping", func() {
 		becomesReady(ctx, account)
 		restore := dropSealedCredential(ctx, account)
 		pass(ctx, 31*time.Second, account) // whoever writes the account drops the credential
-		Eventually(condition(ctx, account, "Authorized")).Should(Equal("False SchemaTooOld"))
+		Eventually(eventsOf(ctx, account)).Should(ContainElement("SchemaTooOld"))
 		Expect(s.provider.TokenRequests()).To(Equal(1))
 
 		restore(ctx)
 		pass(ctx, 31*time.Second, account)
+		Eventually(s.provider.TokenRequests).Should(Equal(2))
 		becomesReady(ctx, account)
-		Expect(s.provider.TokenRequests()).To(Equal(2))
 	})
 })
+
+// eventsOf are the reasons of an account's events.
+func eventsOf(ctx context.Context, account *v1alpha1.ConnectedAccount) func() []string {
+	return func() []string {
+		list := &eventsv1.EventList{}
+		if err := suite.admin.List(ctx, list, client.InNamespace(account.Namespace)); err != nil {
+			return []string{err.Error()}
+		}
+		var reasons []string
+		for _, event := range list.Items {
+			if event.Regarding.Name == account.Name {
+				reasons = append(reasons, event.Reason)
+			}
+		}
+		return reasons
+	}
+}
 
 // dropSealedCredential installs a definition without the field, as an earlier version's, and waits until the API server
 // drops it. What it returns puts the field back, at the end of the spec at the latest.

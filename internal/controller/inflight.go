@@ -3,35 +3,51 @@ package controller
 import (
 	"context"
 	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// InFlight counts the exchanges that are open. They outlive the manager: whoever stops the process drains them first.
-// The zero value is ready for use.
+// InFlight knows the exchanges that are open, of which one account has one at most. They outlive the manager: whoever
+// stops the process drains them first. The zero value is ready for use.
 type InFlight struct {
 	mu      sync.Mutex
-	open    int
+	open    map[types.UID]struct{}
 	closing bool
 	idle    chan struct{}
 }
 
-// begin opens one; false: the process is shutting down.
-func (f *InFlight) begin() bool {
+// begin opens one for an account. It fails where one is open, and while the process is shutting down.
+func (f *InFlight) begin(account types.UID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing {
-		return false
+		return errShuttingDown
 	}
-	f.open++
-	return true
+	if _, is := f.open[account]; is {
+		return errExchangeOpen
+	}
+	if f.open == nil {
+		f.open = map[types.UID]struct{}{}
+	}
+	f.open[account] = struct{}{}
+	return nil
 }
 
-func (f *InFlight) end() {
+func (f *InFlight) end(account types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.open--
-	if f.closing && f.open == 0 {
+	delete(f.open, account)
+	if f.closing && len(f.open) == 0 {
 		close(f.idle)
 	}
+}
+
+// holds reports whether one is open for the account.
+func (f *InFlight) holds(account types.UID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, is := f.open[account]
+	return is
 }
 
 // Close lets no further exchange begin. It may be called more than once.
@@ -43,7 +59,7 @@ func (f *InFlight) Close() {
 	}
 	f.closing = true
 	f.idle = make(chan struct{})
-	if f.open == 0 {
+	if len(f.open) == 0 {
 		close(f.idle)
 	}
 }
@@ -57,5 +73,5 @@ func (f *InFlight) Drain(ctx context.Context) int {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.open
+	return len(f.open)
 }

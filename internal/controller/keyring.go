@@ -12,12 +12,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
@@ -100,28 +101,64 @@ func (k *KeyringSource) anySealed(ctx context.Context) (bool, error) {
 	}
 }
 
-// handler follows the Secret, and has every account looked at again when something changed.
-func (k *KeyringSource) handler(accounts func(context.Context, ...client.ListOption) []reconcile.Request) handler.TypedEventHandler[*corev1.Secret, reconcile.Request] {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	lookAgain := func(ctx context.Context, changed bool, laps queue) {
-		if !changed {
+// follow keeps what is known of the keyring up to date from here on, in every replica. The source that it returns has every
+// account looked at again when something changed; no lap begins before it has caught up, so that what a lap knows of the
+// keyring is never older than its lease.
+func (k *KeyringSource) follow(ctx context.Context, secrets cache.Cache, accounts func(context.Context, ...client.ListOption) []reconcile.Request) (source.Source, error) {
+	informer, err := secrets.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watch the keyring: %w", err)
+	}
+	var mu sync.Mutex
+	var laps workqueue.TypedRateLimitingInterface[reconcile.Request]
+	lookAgain := func(changed bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !changed || laps == nil {
 			return
 		}
 		for _, request := range accounts(ctx) {
 			laps.Add(request)
 		}
 	}
-	return handler.TypedFuncs[*corev1.Secret, reconcile.Request]{
-		CreateFunc: func(ctx context.Context, created event.TypedCreateEvent[*corev1.Secret], laps queue) {
-			lookAgain(ctx, k.take(ctx, created.Object), laps)
-		},
-		UpdateFunc: func(ctx context.Context, updated event.TypedUpdateEvent[*corev1.Secret], laps queue) {
-			lookAgain(ctx, k.take(ctx, updated.ObjectNew), laps)
-		},
-		DeleteFunc: func(ctx context.Context, _ event.TypedDeleteEvent[*corev1.Secret], laps queue) {
-			lookAgain(ctx, k.gone(ctx), laps)
-		},
+	take := func(object any) {
+		if stored, is := object.(*corev1.Secret); is {
+			lookAgain(k.take(ctx, stored))
+		}
 	}
+	following, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: take, UpdateFunc: func(_, stored any) { take(stored) }, DeleteFunc: func(any) { lookAgain(k.gone(ctx)) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch the keyring: %w", err)
+	}
+	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		if !toolscache.WaitForCacheSync(ctx.Done(), following.HasSynced) {
+			return errors.New("the keyring's watch did not begin in time")
+		}
+		mu.Lock()
+		laps = queue
+		mu.Unlock()
+		return nil
+	}), nil
+}
+
+// look reads the keyring from the API server, for work that is done before any lap.
+func (k *KeyringSource) look(ctx context.Context) error {
+	stored := &corev1.Secret{}
+	err := k.Live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: KeyringName}, stored)
+	if apierrors.IsNotFound(err) {
+		k.gone(ctx)
+		return errKeyringGone
+	}
+	if err != nil {
+		return fmt.Errorf("read the keyring Secret: %w", err)
+	}
+	k.take(ctx, stored)
+	if _, present := k.current(); !present {
+		return errKeyringGone
+	}
+	return nil
 }
 
 // take judges what the Secret holds now, and reports whether anything changed. What does not hold the key in use is

@@ -8,10 +8,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 )
 
-// accountMemory is what this process remembers of an account. It saves requests and calls, and nothing depends on it:
-// a process that has just started knows none of it.
+// claimsRemembered is how many of its own claims a process remembers for one account. A write of one that was given up
+// may still arrive later.
+const claimsRemembered = 8
+
+// accountMemory is what this process remembers of an account. It saves requests and calls, and no token depends on it: a
+// process that has just started knows none of it.
 type accountMemory struct {
 	uid types.UID
 	// lastAttempt is when the last token request was sent.
@@ -20,10 +25,70 @@ type accountMemory struct {
 	// a cache that shows an earlier one is behind.
 	version     string
 	writtenTime time.Time
-	// kept: a credential was kept. refused: the API server last refused one.
-	kept, refused bool
-	// secret is the token Secret that was last seen to be right.
-	secret string
+	// refused: the API server last refused a credential.
+	refused bool
+	// held: a credential was seen. rotation is the highest of them.
+	held     bool
+	rotation int64
+	// secret is the token Secret that was last seen to be right. writable: it could be written.
+	secret   string
+	writable bool
+	// imported is what was seen of the Secret that the account imports from.
+	imported seenImport
+	// own are the claims that this process made, the last ones; claim is the one that was last seen in the status, as it
+	// was then, and since when.
+	own   []ownClaim
+	claim v1alpha1.Claim
+	since time.Time
+}
+
+// ownClaim is a claim that this process made, and what came of it.
+type ownClaim struct {
+	id    string
+	state lifecycle.ClaimHolder
+}
+
+// claimed remembers a claim of this process's own, or what came of it.
+func (m *accountMemory) claimed(id string, state lifecycle.ClaimHolder) {
+	if id == "" {
+		return
+	}
+	own := make([]ownClaim, 0, claimsRemembered+1)
+	for _, claim := range m.own {
+		if claim.id != id {
+			own = append(own, claim)
+		}
+	}
+	own = append(own, ownClaim{id, state})
+	m.own = own[max(0, len(own)-claimsRemembered):]
+}
+
+// saw remembers that a credential was seen.
+func (m *accountMemory) saw(known lifecycle.Credential) {
+	if known.State == lifecycle.CredentialHeld {
+		m.held, m.rotation = true, max(m.rotation, known.Rotation)
+	}
+}
+
+// watch remembers the claim that is in the status, and returns whose it is and for how long it has been seen as it is.
+func (m *accountMemory) watch(claim v1alpha1.Claim, journal, process string, now time.Time) (lifecycle.ClaimHolder, time.Duration) {
+	if claim.ID == "" {
+		m.claim, m.since = v1alpha1.Claim{}, time.Time{}
+		return "", 0
+	}
+	if m.claim.ID != claim.ID || (m.claim.ContestedTime == nil) != (claim.ContestedTime == nil) {
+		m.claim, m.since = claim, now
+	}
+	unchanged := now.Sub(m.since)
+	for _, own := range m.own {
+		if own.id == claim.ID {
+			return own.state, unchanged
+		}
+	}
+	if claim.Holder.Journal == journal && claim.Holder.Process != process {
+		return lifecycle.ClaimOrphaned, unchanged
+	}
+	return lifecycle.ClaimForeign, unchanged
 }
 
 // memory holds what is remembered, by the account's name; an account of the same name with another UID begins anew.

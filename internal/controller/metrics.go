@@ -17,9 +17,10 @@ import (
 // Metrics tells a monitoring system of accounts and token requests. What is said of an account is worked out when it is
 // asked for, so that time passes in it without any work of ours. It is a prometheus.Collector.
 type Metrics struct {
-	clock    clock.PassiveClock
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
+	clock      clock.PassiveClock
+	requests   *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	lostTokens *prometheus.CounterVec
 
 	expiration, ready, expired *prometheus.Desc
 
@@ -50,6 +51,9 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 			Name: "oauth_operator_token_request_duration_seconds", Help: "Duration of token requests in seconds, from the first packet to the last.",
 			Buckets: []float64{0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30},
 		}, owner[:2]),
+		lostTokens: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oauth_operator_refresh_tokens_lost_total", Help: "Refresh tokens that the provider refused after a request whose outcome nobody knows.",
+		}, account),
 		expiration: prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
 		ready:      prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
 		expired:    prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
@@ -90,7 +94,11 @@ func (m *Metrics) forget(key types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.accounts, key)
+	m.lostTokens.DeleteLabelValues(key.Namespace, key.Name)
 }
+
+// lost counts a refresh token that was lost.
+func (m *Metrics) lost(namespace, name string) { m.lostTokens.WithLabelValues(namespace, name).Inc() }
 
 // exchanged counts one token request.
 func (m *Metrics) exchanged(owner *v1alpha1.OAuthClient, err error, took time.Duration) {
@@ -114,6 +122,7 @@ func (m *Metrics) forgetClient(key types.NamespacedName) {
 func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	m.requests.Describe(out)
 	m.duration.Describe(out)
+	m.lostTokens.Describe(out)
 	out <- m.expiration
 	out <- m.ready
 	out <- m.expired
@@ -123,6 +132,7 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	m.requests.Collect(out)
 	m.duration.Collect(out)
+	m.lostTokens.Collect(out)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.clock.Now()

@@ -7,7 +7,10 @@ import (
 	"sync"
 	"time"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -61,11 +64,16 @@ func (s *SchemaProof) prove(ctx context.Context, account *v1alpha1.ConnectedAcco
 	tried := account.DeepCopy()
 	tried.Status.SealedCredential = probe
 	tried.Status.BoundTo = v1alpha1.BoundTo{ClusterID: probe, AccountUID: probe}
+	tried.Status.ClaimSequence, tried.Status.DoubtSequence = 1, 1
+	tried.Status.Claim = v1alpha1.Claim{
+		ID: probe, Sequence: 1, Attempt: 1, GrantSequence: ptr.To[int64](1), Rotation: ptr.To[int64](1), Fingerprint: probe,
+		DurationSeconds: 1, Holder: v1alpha1.ClaimHolder{Journal: probe, Process: probe}, ContestedTime: &metav1.Time{Time: time.Unix(0, 0)},
+	}
+	wanted := tried.Status.DeepCopy()
 	if err := s.Client.Status().Update(ctx, tried, client.DryRunAll); err != nil {
 		return fmt.Errorf("try whether a credential can be kept: %w", err)
 	}
-	status := tried.Status
-	kept := status.SealedCredential == probe && status.BoundTo.ClusterID == probe && status.BoundTo.AccountUID == probe
+	kept := apiequality.Semantic.DeepEqual(&tried.Status, wanted)
 	s.found(kept)
 	if !kept {
 		return errSchemaTooOld

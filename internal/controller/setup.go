@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,10 +27,12 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
 const (
 	indexClient = "spec.clientRef"
+	indexImport = "spec.importRefreshTokenRef"
 	indexSecret = "secretReferences"
 	indexOwner  = "metadata.ownerReferences"
 
@@ -55,6 +58,11 @@ type Options struct {
 	Metrics *Metrics
 	// InFlight is drained by the caller before the process ends.
 	InFlight *InFlight
+	// Journal is closed by the caller after that.
+	Journal *seal.Journal
+	// TakeoverWait is for how long a claim that its holder does not finish is left to it, once that is announced, where the
+	// provider forgives no second use of a refresh token.
+	TakeoverWait time.Duration
 }
 
 // Setup adds both controllers to the manager, with caches that hold no more than they need. Call it before the manager starts.
@@ -93,8 +101,12 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 		Schema:   &SchemaProof{Client: manager.GetClient(), Clock: options.Clock},
 		InFlight: options.InFlight, Metrics: options.Metrics,
 		Events: manager.GetEventRecorder("oauth-operator"), Clock: options.Clock, ClusterID: options.ClusterID,
+		Journal: options.Journal, Process: string(uuid.NewUUID()), TakeoverWait: options.TakeoverWait,
 	}
-	return accounts.setup(manager, tokenSecrets, labelled, keyringSecret, options.Workers)
+	if err := manager.Add(&recovery{accounts}); err != nil {
+		return fmt.Errorf("add the recovery: %w", err)
+	}
+	return accounts.setup(ctx, manager, tokenSecrets, labelled, keyringSecret, options.Workers)
 }
 
 func (r *ClientReconciler) setup(manager ctrl.Manager, labelled cache.Cache) error {
@@ -109,18 +121,22 @@ func (r *ClientReconciler) setup(manager ctrl.Manager, labelled cache.Cache) err
 	return nil
 }
 
-func (r *AccountReconciler) setup(manager ctrl.Manager, tokenSecrets, labelled, keyringSecret cache.Cache, workers int) error {
+func (r *AccountReconciler) setup(ctx context.Context, manager ctrl.Manager, tokenSecrets, labelled, keyringSecret cache.Cache, workers int) error {
 	owner := handler.TypedEnqueueRequestForOwner[*metav1.PartialObjectMetadata](manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.ConnectedAccount{}, handler.OnlyControllerOwner())
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	err := ctrl.NewControllerManagedBy(manager).Named("connectedaccount").
+	keyring, err := r.Keyring.follow(ctx, keyringSecret, r.accounts)
+	if err != nil {
+		return err
+	}
+	err = ctrl.NewControllerManagedBy(manager).Named("connectedaccount").
 		For(&v1alpha1.ConnectedAccount{}).
 		Watches(&v1alpha1.OAuthClient{}, handler.EnqueueRequestsFromMapFunc(r.accountsOfClient)).
 		Watches(namespace, handler.EnqueueRequestsFromMapFunc(r.accountsOfNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(source.Kind(tokenSecrets, newSecretMetadata(), owner)).
 		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
 		// No lap begins before its sources are in step: what is known of the keyring is never older than the lease.
-		WatchesRawSource(source.Kind(keyringSecret, &corev1.Secret{}, r.Keyring.handler(r.accounts))).
+		WatchesRawSource(keyring).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: rateLimiter(), ReconciliationTimeout: lapDeadline}).
 		Complete(r)
 	if err != nil {
@@ -148,7 +164,11 @@ func secretCache(manager ctrl.Manager, selector labels.Selector) (cache.Cache, e
 // dropMetadata leaves out what no decision looks at.
 func dropMetadata(object any) (any, error) {
 	if metadata, is := object.(*metav1.PartialObjectMetadata); is {
+		rotation, witness := metadata.Annotations[v1alpha1.AnnotationRotation]
 		metadata.ManagedFields, metadata.Annotations = nil, nil
+		if witness {
+			metadata.Annotations = map[string]string{v1alpha1.AnnotationRotation: rotation}
+		}
 	}
 	return object, nil
 }
@@ -196,6 +216,16 @@ func addIndexes(ctx context.Context, manager ctrl.Manager, tokenSecrets cache.Ca
 	if err != nil {
 		return fmt.Errorf("index accounts by client: %w", err)
 	}
+	err = indexer.IndexField(ctx, &v1alpha1.ConnectedAccount{}, indexImport, func(object client.Object) []string {
+		account, is := object.(*v1alpha1.ConnectedAccount)
+		if !is || account.Spec.ImportRefreshTokenRef.Name == "" {
+			return nil
+		}
+		return []string{account.Spec.ImportRefreshTokenRef.Name}
+	})
+	if err != nil {
+		return fmt.Errorf("index accounts by the Secret that they import from: %w", err)
+	}
 	err = indexer.IndexField(ctx, &v1alpha1.OAuthClient{}, indexSecret, func(object client.Object) []string {
 		owner, is := object.(*v1alpha1.OAuthClient)
 		if !is {
@@ -238,9 +268,10 @@ func (r *AccountReconciler) accountsOfNamespace(ctx context.Context, object clie
 	return r.accounts(ctx, client.InNamespace(object.GetName()))
 }
 
-// accountsOfSecret are the accounts of the clients that name a Secret: what they wait for may have been mended.
+// accountsOfSecret are the accounts that import from a Secret, and those of the clients that name it: what they wait for may
+// have been mended.
 func (r *AccountReconciler) accountsOfSecret(ctx context.Context, metadata *metav1.PartialObjectMetadata) []reconcile.Request {
-	var requests []reconcile.Request
+	requests := r.accounts(ctx, client.InNamespace(metadata.Namespace), client.MatchingFields{indexImport: metadata.Name})
 	for _, owner := range clientsNaming(ctx, r.Client, metadata) {
 		requests = append(requests, r.accounts(ctx, client.MatchingFields{indexClient: owner.Namespace + "/" + owner.Name})...)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/controller"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 	"github.com/oauth-operator/oauth-operator/test/cluster"
 )
 
@@ -92,6 +93,9 @@ func run(ctx context.Context, seen *wire, options ctrl.Options) {
 	manager, err := ctrl.NewManager(asOperator, options)
 	Expect(err).NotTo(HaveOccurred())
 
+	journal, err := seal.OpenJournal(seal.JournalOptions{Dir: GinkgoT().TempDir()})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(journal.Close)
 	kubeSystem := &corev1.Namespace{}
 	Expect(suite.admin.Get(ctx, types.NamespacedName{Name: "kube-system"}, kubeSystem)).To(Succeed())
 	running, stop := context.WithCancel(context.Background())
@@ -99,6 +103,7 @@ func run(ctx context.Context, seen *wire, options ctrl.Options) {
 		Namespace: operatorNamespace, ClusterID: string(kubeSystem.UID),
 		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: 8,
 		Clock: suite.clock, Metrics: suite.metrics, InFlight: &controller.InFlight{},
+		Journal: journal, TakeoverWait: 30 * time.Second,
 	})).To(Succeed())
 	stopped := make(chan error, 1)
 	go func() { stopped <- manager.Start(running) }()

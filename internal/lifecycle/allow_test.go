@@ -93,15 +93,15 @@ func TestScopesPublishable(t *testing.T) {
 	elsewhere(gone)
 	gone.Client = nil
 	for _, f := range []*lifecycle.Facts{own, shared, gone} {
-		if !lifecycle.ScopesPublishable(f) {
+		if !lifecycle.Publishable(f) {
 			t.Errorf("what was asked for and granted is not published: %+v", f.Credential)
 		}
 		f.Credential.Scopes = []string{"read", "write"}
 	}
-	if !lifecycle.ScopesPublishable(own) {
+	if !lifecycle.Publishable(own) {
 		t.Error("more than was asked for is not published in the client's own namespace")
 	}
-	if lifecycle.ScopesPublishable(shared) || lifecycle.ScopesPublishable(gone) {
+	if lifecycle.Publishable(shared) || lifecycle.Publishable(gone) {
 		t.Error("more than was asked for is published in another namespace")
 	}
 }
@@ -182,7 +182,7 @@ func TestAClientThatMayNotBeUsedIsAsIfItWereNotThere(t *testing.T) {
 func outcome(f *lifecycle.Facts) any {
 	plan := lifecycle.Decide(f, noon())
 	status := lifecycle.Status(f, lifecycle.Done{}, noon())
-	return []any{plan, status, lifecycle.Wake(f, &status, noon()), lifecycle.ScopesPublishable(f)}
+	return []any{plan, status, lifecycle.Wake(f, &status, noon()), lifecycle.Publishable(f)}
 }
 
 func TestNames(t *testing.T) {

@@ -15,6 +15,14 @@ const (
 	Rest Action = "Rest"
 	// Exchange makes a token request, keeps the result and publishes it.
 	Exchange Action = "Exchange"
+	// Contest announces that a claim whose holder does not finish will be taken over.
+	Contest Action = "Contest"
+	// Unclaim clears a claim that nothing depends on.
+	Unclaim Action = "Unclaim"
+	// ImportToken takes over a refresh token that was obtained elsewhere.
+	ImportToken Action = "ImportToken"
+	// Adopt seals anew, for this account, what was sealed for an earlier one.
+	Adopt Action = "Adopt"
 )
 
 // Three faults can be mended without an event that reaches us: a Secret without our label that stands in the account's
@@ -36,6 +44,11 @@ type Plan struct {
 	Publish bool
 	// Scopes are what an Exchange asks for.
 	Scopes []string
+	// Refresh: the Exchange spends the refresh token. Otherwise it asks with the client's own credentials.
+	Refresh bool
+	// Claim: the Exchange needs a claim. Attempt counts the tries of the refresh token; from 2 on, an earlier one is in doubt.
+	Claim   bool
+	Attempt int32
 }
 
 // rule is one line of the decision. It applies where when says so.
@@ -48,19 +61,48 @@ type rule struct {
 // rules is the decision, in order; the first that applies decides. Every rule that rests stands before every rule that
 // calls the provider, so that a reason not to call can never be overlooked.
 func rules() []rule {
+	return slices.Concat(guards(), claimRules(), calls())
+}
+
+// guards are the reasons to leave the provider alone that lie in the account, its client and the cluster.
+func guards() []rule {
 	return []rule{
 		{"deleted", func(f *Facts, _ time.Time) bool { return !f.Account.DeletionTimestamp.IsZero() }, Rest},
 		{"schema too old", found(schemaTooOld), Rest},
 		{"keyring missing", found(keyringMissing), Rest},
+		{"exchange open", func(f *Facts, _ time.Time) bool { return f.ExchangeOpen }, Rest},
+		{"adoption asked for", func(f *Facts, _ time.Time) bool { return adoptWanted(f) }, Adopt},
 		{"credential not ours or not readable", found(credentialFault), Rest},
 		{"client not available", found(clientAvailable), Rest},
 		{"client not ready", found(clientReady), Rest},
 		{"scope not allowed", found(scopesAllowed), Rest},
-		{"secret owned by other", found(secretOwned), Rest},
+		// A token whose use is in doubt is not left in doubt because the Secret is in somebody's way: what comes is kept.
+		{"secret owned by other", func(f *Facts, _ time.Time) bool { return secretOwned(f) != nil && !claimed(f) }, Rest},
 		{"suspended", found(suspended), Rest},
-		{"too soon", tooSoon, Rest},
+		{"refresh token to import", func(f *Facts, _ time.Time) bool { return importWanted(f) }, ImportToken},
+		{"credential rolled back", found(rolledBack), Rest},
+		{"not authorized", func(f *Facts, _ time.Time) bool { return authorizationFinal(f) }, Rest},
+		{"endpoint changed", found(endpointChanged), Rest},
+	}
+}
 
+// claimRules leave an open claim to whoever holds it, for as long as the holder may be at work.
+func claimRules() []rule {
+	return []rule{
+		{"claim without use", func(f *Facts, _ time.Time) bool { return clearable(f) }, Unclaim},
+		{"claimed by another", func(f *Facts, _ time.Time) bool { return claimed(f) && !left(f) }, Rest},
+		{"claim left open", func(f *Facts, _ time.Time) bool { return claimed(f) && mustAnnounce(f) }, Contest},
+		{"in doubt", func(f *Facts, now time.Time) bool { return claimed(f) && now.Before(retryTime(f, now)) }, Rest},
+		{"too soon", func(f *Facts, now time.Time) bool { return !claimed(f) && tooSoon(f, now) }, Rest},
+	}
+}
+
+// calls are the reasons to call the provider.
+func calls() []rule {
+	return []rule{
+		{"outcome to find out", func(f *Facts, _ time.Time) bool { return claimed(f) }, Exchange},
 		{"no credential", func(f *Facts, _ time.Time) bool { return f.Credential.State == CredentialNone }, Exchange},
+		{"no access token", func(f *Facts, _ time.Time) bool { return !f.Credential.HasAccessToken }, Exchange},
 		{"request changed", func(f *Facts, now time.Time) bool { return requestChanged(f) && !now.Before(changeTime(f, now)) }, Exchange},
 		{"clock went back", func(f *Facts, now time.Time) bool { return f.Credential.fromFuture(now) }, Exchange},
 		{"refresh due", refreshDue, Exchange},
@@ -76,19 +118,23 @@ func Decide(f *Facts, now time.Time) Plan {
 	list := rules()
 	first := list[slices.IndexFunc(list, applies)]
 	if first.action == Exchange {
-		return Plan{Rule: first.name, Action: Exchange, Scopes: requestedScopes(f)}
+		plan := Plan{Rule: first.name, Action: Exchange, Scopes: requestedScopes(f)}
+		if refreshes(f) {
+			plan.Refresh, plan.Claim, plan.Attempt = true, SingleUse(f.Client) || claimed(f), nextAttemptNumber(f)
+		}
+		return plan
 	}
-	return Plan{Rule: first.name, Action: Rest, Publish: publishable(f) && f.Secret != SecretCurrent}
+	return Plan{Rule: first.name, Action: first.action, Publish: publishable(f) && f.Secret != SecretCurrent}
 }
 
 // publishable: there is a credential that may be in the Secret, and the Secret is ours to write.
 func publishable(f *Facts) bool {
-	return f.Account.DeletionTimestamp.IsZero() && f.Credential.State == CredentialHeld &&
-		f.Secret != SecretForeign && scopeExceeded(f) == nil
+	return f.Account.DeletionTimestamp.IsZero() && f.Credential.State == CredentialHeld && f.Credential.HasAccessToken &&
+		rolledBack(f) == nil && f.Secret != SecretForeign && scopeExceeded(f) == nil
 }
 
-// ScopesPublishable reports whether a token with the granted scopes may be published for the account.
-func ScopesPublishable(f *Facts) bool { return scopeExceeded(seen(f)) == nil }
+// Publishable reports whether what the account holds now may be in its Secret.
+func Publishable(f *Facts) bool { return publishable(seen(f)) }
 
 func found(find func(*Facts) *Finding) func(*Facts, time.Time) bool {
 	return func(f *Facts, _ time.Time) bool { return find(f) != nil }
@@ -98,6 +144,9 @@ func tooSoon(f *Facts, now time.Time) bool { return now.Before(nextAttempt(f, no
 
 // requestChanged: the credential was obtained with something that the spec does not say any more.
 func requestChanged(f *Facts) bool {
+	if refreshes(f) {
+		return false // what the person consented to is not changed by asking otherwise
+	}
 	held, spec := f.Credential, f.Client.Spec
 	// A client id that comes from a Secret is read only to make a request; it changes with the next one.
 	otherID := spec.ClientID != "" && held.ClientID != spec.ClientID
@@ -141,7 +190,7 @@ func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time
 		times = append(times, now.Add(publishLook))
 	}
 	times = slices.DeleteFunc(times, func(at time.Time) bool { return !at.After(now) })
-	if callsDespite(all) {
+	if callsDespite(all) && !authorizationFinal(&after) || importWanted(&after) {
 		times = append(times, nextCall(&after, now)...)
 	}
 	if len(times) == 0 {
@@ -152,7 +201,13 @@ func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time
 
 // nextCall is when a rule will call the provider, now at the earliest; none: not without an event.
 func nextCall(f *Facts, now time.Time) []time.Time {
+	if claimed(f) {
+		return []time.Time{claimWake(f, now)}
+	}
 	soonest := later(now, nextAttempt(f, now))
+	if f.Credential.State == CredentialHeld && !f.Credential.HasAccessToken || importWanted(f) {
+		return []time.Time{soonest}
+	}
 	if f.Credential.State == CredentialNone || f.Credential.fromFuture(now) {
 		return []time.Time{soonest}
 	}

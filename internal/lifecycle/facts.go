@@ -25,6 +25,19 @@ type Facts struct {
 	Secret SecretState
 	// KeyringMissing: the keyring Secret is not there, or is another one than this process began with.
 	KeyringMissing bool
+	// HighestRotation is the highest rotation that is known to have been kept: from the token Secret's own witness, or from
+	// what this process has seen; 0: none is known.
+	HighestRotation int64
+	// Import is the refresh token that the account is to import.
+	Import Import
+	// ExchangeOpen: this process has a token request of the account under way, or holds a result of one that is not kept yet.
+	ExchangeOpen bool
+	// ClaimHolder says whose the claim in the status is; "" where there is none.
+	ClaimHolder ClaimHolder
+	// ClaimUnchanged is for how long this process has seen the claim as it is now.
+	ClaimUnchanged time.Duration
+	// TakeoverWait is for how long a contested claim is left to its holder.
+	TakeoverWait time.Duration
 	// SchemaTooOld: the installed CustomResourceDefinition was seen to drop a field of the status.
 	SchemaTooOld bool
 	// InputsHash stands for all that an attempt is made with; see v1alpha1.Failures.
@@ -54,8 +67,15 @@ const (
 // Credential is what may be known of a sealed credential without knowing its secrets.
 type Credential struct {
 	State CredentialState
-	// Rotation grows by one with each credential that is kept.
-	Rotation int64
+	// HasAccessToken and HasRefreshToken say which tokens there are.
+	HasAccessToken, HasRefreshToken bool
+	// Fingerprint stands for the refresh token.
+	Fingerprint string
+	// GrantSequence counts consents and imports. Rotation grows by one with each credential that is kept. ClaimSequence is
+	// of the claim under which it was obtained; 0: it needed none.
+	GrantSequence, Rotation, ClaimSequence int64
+	// Imports are fingerprints of the refresh tokens that were imported.
+	Imports []string
 	// IssuedTime is when the answer came.
 	IssuedTime time.Time
 	// ExpirationTime is zero where no expiry is known.

@@ -17,7 +17,7 @@ func findings(f *Facts) []Finding {
 	var all []Finding
 	for _, find := range []func(*Facts) *Finding{
 		clientAvailable, clientReady,
-		schemaTooOld, keyringMissing, credentialFault, scopesAllowed, scopeExceeded, scopeReduced,
+		schemaTooOld, keyringMissing, credentialFault, rolledBack, authorization, endpointChanged, scopesAllowed, scopeExceeded, scopeReduced,
 		suspended, secretOwned,
 	} {
 		if finding := find(f); finding != nil {
@@ -30,7 +30,12 @@ func findings(f *Facts) []Finding {
 // callsDespite: none of the findings keeps the provider from being called.
 func callsDespite(all []Finding) bool {
 	return !slices.ContainsFunc(all, func(finding Finding) bool {
-		return finding.Reason != v1alpha1.ReasonScopeReduced && finding.Reason != v1alpha1.ReasonScopeExceeded
+		switch finding.Reason {
+		case v1alpha1.ReasonScopeReduced, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied:
+			return false
+		default:
+			return true
+		}
 	})
 }
 
@@ -81,16 +86,24 @@ func keyringMissing(f *Facts) *Finding {
 }
 
 func credentialFault(f *Facts) *Finding {
+	wayBack := "delete this account and create it again; with this grant nothing is lost"
 	switch f.Credential.State {
 	case CredentialElsewhere:
+		if refreshes(f) {
+			wayBack = fmt.Sprintf("if no other account uses it any more, such as after a restore: kubectl annotate --overwrite connectedaccount -n %s %s %s=%s",
+				f.Account.Namespace, f.Account.Name, v1alpha1.AnnotationAdopt, f.Account.Status.BoundTo.AccountUID)
+		}
 		return &Finding{
 			v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialFromElsewhere,
-			"the sealed credential was made for another account or cluster (status.boundTo) and is not used: delete this account and create it again; with this grant nothing is lost",
+			"the sealed credential was made for another account or cluster (status.boundTo) and is not used: " + wayBack,
 		}
 	case CredentialUnreadable:
+		if refreshes(f) {
+			wayBack = "write status.sealedCredential back from a backup; if there is none, delete this account, create it again, and have the person authorize again"
+		}
 		return &Finding{
 			v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialUnreadable,
-			"the sealed credential was changed, or was made for another object, and does not open: delete this account and create it again; with this grant nothing is lost",
+			"the sealed credential was changed, or was made for another object, and does not open: " + wayBack,
 		}
 	case CredentialNewerFormat:
 		return &Finding{

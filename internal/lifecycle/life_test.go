@@ -71,7 +71,7 @@ func (l *life) act(plan lifecycle.Plan) lifecycle.Done {
 		failure, lifetime := l.provider()
 		if done.Failure = failure; failure == nil {
 			l.keep(plan, lifetime)
-			publish = lifecycle.ScopesPublishable(l.facts)
+			publish = lifecycle.Publishable(l.facts)
 		}
 	}
 	if publish {
@@ -88,7 +88,7 @@ func (l *life) act(plan lifecycle.Plan) lifecycle.Done {
 
 func (l *life) keep(plan lifecycle.Plan, lifetime *time.Duration) {
 	issued := l.now.Truncate(time.Second)
-	credential := held(issued, lifecycle.ExpirationTime(l.facts.Client, issued, lifetime))
+	credential := held(issued, lifecycle.ExpirationTime(issued, lifetime, lifecycle.DefaultLifetime(l.facts.Client)))
 	credential.Rotation = l.facts.Credential.Rotation + 1
 	credential.Scopes, credential.RequestedScopes = plan.Scopes, plan.Scopes
 	credential.ClientID, credential.Origins = l.facts.Client.Spec.ClientID, lifecycle.ClientOrigins(l.facts.Client)

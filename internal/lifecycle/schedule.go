@@ -169,19 +169,19 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// defaultLifetime is the lifetime of tokens whose answer names none; 0: no expiry is assumed.
-func defaultLifetime(client *v1alpha1.OAuthClient) time.Duration {
+// DefaultLifetime is the lifetime of tokens whose answer names none; 0: no expiry is assumed.
+func DefaultLifetime(client *v1alpha1.OAuthClient) time.Duration {
 	return time.Duration(client.Spec.AccessTokens.DefaultLifetimeSeconds) * time.Second
 }
 
 // ExpirationTime is when a token that was received at the given time expires; zero: no expiry is known.
 // Seconds, rounded down, since every place that shows it has seconds.
-func ExpirationTime(client *v1alpha1.OAuthClient, received time.Time, lifetime *time.Duration) time.Time {
+func ExpirationTime(received time.Time, lifetime *time.Duration, defaultLifetime time.Duration) time.Time {
 	switch {
 	case lifetime != nil:
 		return received.Add(*lifetime).Truncate(time.Second)
-	case defaultLifetime(client) > 0:
-		return received.Add(defaultLifetime(client)).Truncate(time.Second)
+	case defaultLifetime > 0:
+		return received.Add(defaultLifetime).Truncate(time.Second)
 	default:
 		return time.Time{}
 	}

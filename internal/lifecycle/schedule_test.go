@@ -167,11 +167,11 @@ func TestExpirationTime(t *testing.T) {
 	lifetime := func(d time.Duration) *time.Duration { return &d }
 	received := noon().Add(900 * time.Millisecond)
 	tests := map[string]struct{ got, want time.Time }{
-		"the answer's word goes before the client's":             {lifecycle.ExpirationTime(client, received, lifetime(time.Hour)), in(time.Hour)},
-		"a token that is dead on arrival":                        {lifecycle.ExpirationTime(client, received, lifetime(0)), noon()},
-		"the client's word where the answer is silent":           {lifecycle.ExpirationTime(client, received, nil), in(10 * time.Minute)},
-		"no expiry is known where nobody says":                   {lifecycle.ExpirationTime(silent, received, nil), time.Time{}},
-		"seconds are rounded down, so that nobody is told later": {lifecycle.ExpirationTime(silent, received, lifetime(200*time.Millisecond)), in(time.Second)},
+		"the answer's word goes before the client's":             {lifecycle.ExpirationTime(received, lifetime(time.Hour), lifecycle.DefaultLifetime(client)), in(time.Hour)},
+		"a token that is dead on arrival":                        {lifecycle.ExpirationTime(received, lifetime(0), lifecycle.DefaultLifetime(client)), noon()},
+		"the client's word where the answer is silent":           {lifecycle.ExpirationTime(received, nil, lifecycle.DefaultLifetime(client)), in(10 * time.Minute)},
+		"no expiry is known where nobody says":                   {lifecycle.ExpirationTime(received, nil, lifecycle.DefaultLifetime(silent)), time.Time{}},
+		"seconds are rounded down, so that nobody is told later": {lifecycle.ExpirationTime(received, lifetime(200*time.Millisecond), lifecycle.DefaultLifetime(silent)), in(time.Second)},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -28,7 +28,8 @@ func Status(f *Facts, done Done, now time.Time) v1alpha1.ConnectedAccountStatus 
 	conditions := conditionSetter{&status.Conditions, generation, now}
 	all := findings(f)
 	clientReady := conditions.clientReady(f, all)
-	authorized := conditions.judged(v1alpha1.ConditionAuthorized, all, v1alpha1.ReasonNotRequired, "client credentials need nobody's consent")
+	reason, message := authorizedMessage(f)
+	authorized := conditions.judged(v1alpha1.ConditionAuthorized, all, reason, message)
 	refreshed := conditions.refreshed(f, all, done, status.Failures)
 	published := conditions.published(f, all, done)
 	conditions.ready(f, []metav1.Condition{clientReady, authorized, refreshed, published})
@@ -47,10 +48,13 @@ func setFailures(f *Facts, status *v1alpha1.ConnectedAccountStatus, done Done, n
 			count = 1
 		}
 		valid := f.Credential.State == CredentialHeld && !f.Credential.expired(now)
-		wait := Backoff(string(f.Account.UID), *done.Failure, count, at.Time, valid)
-		next := metav1.NewTime(now.Add(max(wait, MinAttemptGap)).Add(time.Second - 1).Truncate(time.Second))
-		*failures = v1alpha1.Failures{
-			Count: count, Class: string(done.Failure.Class), LastFailureTime: &at, NextAttemptTime: &next, InputsHash: f.InputsHash,
+		*failures = v1alpha1.Failures{Count: count, Class: string(done.Failure.Class), LastFailureTime: &at, InputsHash: f.InputsHash}
+		if done.Failure.Class != RefreshTokenLost && (!refreshes(f) || done.Failure.Class != oauth.RefreshTokenRejected) {
+			wait := max(Backoff(string(f.Account.UID), *done.Failure, count, at.Time, valid), MinAttemptGap)
+			if claimed(f) {
+				wait = doubtWait(string(f.Account.UID), *done.Failure, f.Account.Status.Claim.Attempt, count, at.Time, valid)
+			}
+			failures.NextAttemptTime = &metav1.Time{Time: now.Add(wait).Add(time.Second - 1).Truncate(time.Second)}
 		}
 	case f.Credential.State == CredentialHeld && f.Credential.Rotation != status.Rotations:
 		*failures = v1alpha1.Failures{}
@@ -145,7 +149,7 @@ func (c conditionSetter) refreshed(f *Facts, all []Finding, done Done, failures 
 		return c.set(kind, metav1.ConditionFalse, before.Reason, before.Message)
 	case failures.Count > 0:
 		return c.set(kind, metav1.ConditionFalse, failureReason(oauth.Class(failures.Class)), "the last token request failed; it is made again")
-	case f.Credential.State == CredentialNone:
+	case f.Credential.State == CredentialNone, f.Credential.State == CredentialHeld && !f.Credential.HasAccessToken:
 		return c.set(kind, metav1.ConditionFalse, v1alpha1.ReasonPending, "no token has been requested yet")
 	default:
 		return c.set(kind, metav1.ConditionTrue, v1alpha1.ReasonRefreshed, refreshedMessage(f))
@@ -175,8 +179,8 @@ func failureReason(class oauth.Class) string {
 		return v1alpha1.ReasonClientRejected
 	case oauth.InvalidResponse:
 		return v1alpha1.ReasonInvalidResponse
-	case oauth.RequestRejected, oauth.RefreshTokenRejected, oauth.AuthorizationDenied, oauth.AuthorizationRequired:
-		// With client credentials there is no refresh token and nobody to ask: the request is refused as it stands.
+	case oauth.RequestRejected, oauth.RefreshTokenRejected, RefreshTokenLost, oauth.AuthorizationDenied, oauth.AuthorizationRequired:
+		// The request is refused as it stands; what that means for the grant, the condition Authorized tells.
 		return v1alpha1.ReasonRequestRejected
 	}
 	return v1alpha1.ReasonInvalidResponse
@@ -205,6 +209,8 @@ func holdsEarlierToken(f *Facts, now time.Time) bool {
 	switch {
 	case f.Secret == SecretAbsent, f.Credential.State == CredentialNone, scopeExceeded(f) != nil:
 		return false
+	case f.Credential.State == CredentialHeld && !f.Credential.HasAccessToken:
+		return false // nobody knows any more until when what is in the Secret is good
 	case f.Credential.State == CredentialHeld:
 		// The status still tells of the earlier one.
 		expiration := f.Account.Status.ExpirationTime
@@ -286,7 +292,9 @@ func stalls(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonScopeNotAllowed, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonCredentialFromElsewhere,
 		v1alpha1.ReasonCredentialUnreadable, v1alpha1.ReasonKeyringMissing, v1alpha1.ReasonSchemaTooOld,
-		v1alpha1.ReasonClientRejected, v1alpha1.ReasonRequestRejected, v1alpha1.ReasonSecretOwnedByOther:
+		v1alpha1.ReasonClientRejected, v1alpha1.ReasonRequestRejected, v1alpha1.ReasonSecretOwnedByOther,
+		v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied,
+		v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonAlreadyImported, v1alpha1.ReasonSecretNotConsented:
 		return true
 	default:
 		return false

@@ -74,7 +74,7 @@ func fresh() *lifecycle.Facts {
 // held is a credential for the scope read, obtained from newClient.
 func held(issued, expiration time.Time) lifecycle.Credential {
 	return lifecycle.Credential{
-		State: lifecycle.CredentialHeld, Rotation: 4, IssuedTime: issued, ExpirationTime: expiration,
+		State: lifecycle.CredentialHeld, HasAccessToken: true, Rotation: 4, IssuedTime: issued, ExpirationTime: expiration,
 		Scopes: []string{"read"}, RequestedScopes: []string{"read"},
 		ClientID: "id", Origins: []string{"https://bank.example:443"},
 	}

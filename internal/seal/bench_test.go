@@ -47,3 +47,22 @@ func BenchmarkFingerprint(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkJournal is what the journal adds to an exchange: room, the entry, and its removal.
+func BenchmarkJournal(b *testing.B) {
+	journal, _ := newJournal(b, 0)
+	sealed := mustSealReceipt(b, newKeyring(b), acme(), fullReceipt())
+	b.ReportAllocs()
+	for b.Loop() {
+		slot, err := journal.Reserve(acme(), "claim-1")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := slot.Write(sealed); err != nil {
+			b.Fatal(err)
+		}
+		if err := journal.Remove(acme().UID, "claim-1"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -36,6 +36,7 @@ import (
 //	typ  TokenType        string, absent if empty
 //	scp  Scopes           array of strings, absent if nil
 //	rsc  RequestedScopes  array of strings, absent if nil
+//	imp  Imports          array of strings, absent if nil
 //
 // A later version may add members to format version 1. Their names consist of lower-case letters and digits, and
 // this version ignores them: after a downgrade the credential opens, and the next keep writes it without them. So
@@ -68,10 +69,16 @@ type Credential struct {
 	TokenType string
 	// Scopes are those that were granted, RequestedScopes those that were asked for. nil and empty differ.
 	Scopes, RequestedScopes []string
+	// Imports are the fingerprints of the refresh tokens that this account has imported, the newest last, so that none
+	// of them is imported a second time: by then it has been spent. nil and empty differ.
+	Imports []string
 }
 
 // timeLayout is RFC 3339 in UTC with whole seconds, and nothing else.
 const timeLayout = "2006-01-02T15:04:05Z"
+
+// errNoToken is why a text is not that of a credential.
+var errNoToken = errors.New("there is neither an access token nor a refresh token")
 
 // maxYear is the last year that timeLayout can spell.
 const maxYear = 9999
@@ -95,13 +102,22 @@ type wireCredential struct {
 	Type            string   `json:"typ,omitempty"`
 	Scopes          []string `json:"scp,omitzero"`
 	RequestedScopes []string `json:"rsc,omitzero"`
+	Imports         []string `json:"imp,omitzero"`
 }
 
 // wireNames are the members of wireCredential.
-const wireNames = " cid cns iss org lin gsq rot csq idn iat exp at rt typ scp rsc "
+const wireNames = " cid cns iss org lin gsq rot csq idn iat exp at rt typ scp rsc imp "
 
 // encodeCredential returns the JSON text of a credential.
 func encodeCredential(c Credential) ([]byte, error) {
+	if c.AccessToken.Empty() && c.RefreshToken.Empty() {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidInput, errNoToken)
+	}
+	return encodeTemplate(c)
+}
+
+// encodeTemplate returns the JSON text of a credential that need not hold a token yet.
+func encodeTemplate(c Credential) ([]byte, error) {
 	issued, issuedErr := encodeTime(c.IssuedTime)
 	expires, expiresErr := encodeTime(c.ExpirationTime)
 	if err := errors.Join(issuedErr, expiresErr); err != nil {
@@ -114,35 +130,42 @@ func encodeCredential(c Credential) ([]byte, error) {
 		Lineage: c.Lineage, GrantSequence: &c.GrantSequence, Rotation: &c.Rotation, ClaimSequence: &c.ClaimSequence,
 		Identity: c.Identity, ClientNamespace: c.ClientNamespace, Issued: issued, Expires: expires,
 		Access: c.AccessToken.Reveal(), Refresh: c.RefreshToken.Reveal(), Type: c.TokenType,
-		Scopes: c.Scopes, RequestedScopes: c.RequestedScopes,
+		Scopes: c.Scopes, RequestedScopes: c.RequestedScopes, Imports: c.Imports,
 	}
 	if err := errors.Join(wire.check(), wire.checkText()); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidInput, err)
 	}
+	return encodeWire(wire)
+}
+
+// encodeWire returns the JSON text of what goes into a seal.
+func encodeWire(wire any) ([]byte, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false) // a token full of '&' would grow sixfold
 	if err := encoder.Encode(wire); err != nil {
-		return nil, fmt.Errorf("%w: the credential does not become JSON", ErrInvalidInput)
+		return nil, fmt.Errorf("%w: it does not become JSON", ErrInvalidInput)
 	}
 	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), nil
 }
 
-// decodeCredential is the inverse of encodeCredential. The text is authenticated, so what it refuses was written by
-// a faulty or a newer version. The decoder's own errors are left out: they quote what they could not read.
+// decodeCredential is the inverse of encodeCredential.
 func decodeCredential(text []byte) (Credential, error) {
-	if !utf8.Valid(text) {
-		return Credential{}, fmt.Errorf("%w: it opens, but its content is not UTF-8", ErrMalformed)
-	}
-	var wire wireCredential
-	strictErrors, err := strictjson.UnmarshalStrict(text, &wire)
+	credential, err := decodeTemplate(text)
 	if err != nil {
-		return Credential{}, fmt.Errorf("%w: it opens, but its content is not the JSON of a credential", ErrMalformed)
+		return Credential{}, err
 	}
-	for _, strictError := range strictErrors {
-		if !isAdded(strictError) {
-			return Credential{}, fmt.Errorf("%w: it opens, but a member of its content is duplicate or misspelt", ErrMalformed)
-		}
+	if credential.AccessToken.Empty() && credential.RefreshToken.Empty() {
+		return Credential{}, fmt.Errorf("%w: it opens, but %w", ErrMalformed, errNoToken)
+	}
+	return credential, nil
+}
+
+// decodeTemplate is the inverse of encodeTemplate.
+func decodeTemplate(text []byte) (Credential, error) {
+	var wire wireCredential
+	if err := decodeWire(text, &wire, wireNames); err != nil {
+		return Credential{}, err
 	}
 	if err := wire.check(); err != nil {
 		return Credential{}, fmt.Errorf("%w: it opens, but %w", ErrMalformed, err)
@@ -157,20 +180,39 @@ func decodeCredential(text []byte) (Credential, error) {
 		Lineage: wire.Lineage, GrantSequence: *wire.GrantSequence, Rotation: *wire.Rotation, ClaimSequence: *wire.ClaimSequence,
 		Identity: wire.Identity, ClientNamespace: wire.ClientNamespace, IssuedTime: issued, ExpirationTime: expires,
 		AccessToken: secret.New(wire.Access), RefreshToken: secret.New(wire.Refresh), TokenType: wire.Type,
-		Scopes: wire.Scopes, RequestedScopes: wire.RequestedScopes,
+		Scopes: wire.Scopes, RequestedScopes: wire.RequestedScopes, Imports: wire.Imports,
 	}, nil
+}
+
+// decodeWire is the inverse of encodeWire; names are the members that wire has. The text is authenticated, so what it
+// refuses was written by a faulty or a newer version. The decoder's own errors are left out: they quote what they
+// could not read.
+func decodeWire(text []byte, wire any, names string) error {
+	if !utf8.Valid(text) {
+		return fmt.Errorf("%w: it opens, but its content is not UTF-8", ErrMalformed)
+	}
+	strictErrors, err := strictjson.UnmarshalStrict(text, wire)
+	if err != nil {
+		return fmt.Errorf("%w: it opens, but its content is not the JSON that belongs there", ErrMalformed)
+	}
+	for _, strictError := range strictErrors {
+		if !isAdded(strictError, names) {
+			return fmt.Errorf("%w: it opens, but a member of its content is duplicate or misspelt", ErrMalformed)
+		}
+	}
+	return nil
 }
 
 // isAdded reports whether a finding of the strict decoder is a member that a later version may have added. A member
 // that we know ourselves can only have been found for being there twice.
-func isAdded(finding error) bool {
+func isAdded(finding error, names string) bool {
 	var field strictjson.FieldError
 	if !errors.As(finding, &field) {
 		return false
 	}
 	name := field.FieldPath()
 	spelt := name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
-	return spelt && !strings.Contains(wireNames, " "+name+" ")
+	return spelt && !strings.Contains(names, " "+name+" ")
 }
 
 // check holds for everything that is sealed, before and after.
@@ -186,9 +228,6 @@ func (w *wireCredential) check() error {
 		if counter.value == nil || *counter.value < 0 {
 			return fmt.Errorf("the %s is missing or negative", counter.name)
 		}
-	}
-	if w.Access == "" && w.Refresh == "" {
-		return errors.New("there is neither an access token nor a refresh token")
 	}
 	return nil
 }
@@ -211,6 +250,7 @@ func (w *wireCredential) checkText() error {
 		{"token type", []string{w.Type}},
 		{"scopes", w.Scopes},
 		{"requested scopes", w.RequestedScopes},
+		{"imports", w.Imports},
 	} {
 		for _, value := range text.values {
 			if !utf8.ValidString(value) {

@@ -22,11 +22,11 @@ const (
 	maxVersionDigits = 6
 )
 
-// KeyID returns the id of the key that sealed the string, without opening it, in the form of Keyring.ID.
-// ErrNewerFormat means that the key cannot be told, so no key may be retired on the strength of it; ErrMalformed
-// that Open would fail with it too.
+// KeyID returns the id of the key that sealed the string, be it a credential or a receipt, without opening it, in the
+// form of Keyring.ID. ErrNewerFormat means that the key cannot be told, so no key may be retired on the strength of
+// it; ErrMalformed that Open and OpenReceipt would fail with it too.
 func KeyID(sealed string) (string, error) {
-	id, _, err := parseSealed(sealed)
+	id, _, err := parseSealed(sealed, MaxSealedReceiptLength)
 	return id, err
 }
 
@@ -35,17 +35,18 @@ func formatSealed(id string, ciphertext []byte) string {
 	return formatPrefix + id + ":" + base64.RawURLEncoding.EncodeToString(ciphertext)
 }
 
-// parseSealed takes a sealed string apart. One credential has exactly one string: a second spelling would let
-// whoever can write status make changes that comparisons of strings see and comparisons of credentials do not.
-func parseSealed(sealed string) (id string, ciphertext []byte, err error) {
+// parseSealed takes a sealed string of at most limit bytes apart. One credential has exactly one string: a second
+// spelling would let whoever can write status make changes that comparisons of strings see and comparisons of
+// credentials do not.
+func parseSealed(sealed string, limit int) (id string, ciphertext []byte, err error) {
 	rest, ours := strings.CutPrefix(sealed, formatPrefix)
 	switch {
 	case !ours && isNewer(sealed):
 		return "", nil, ErrNewerFormat
 	case !ours:
 		return "", nil, fmt.Errorf("%w: it does not begin with a format version", ErrMalformed)
-	case len(sealed) > MaxSealedLength:
-		return "", nil, fmt.Errorf("%w: it is longer than %d bytes", ErrMalformed, MaxSealedLength)
+	case len(sealed) > limit:
+		return "", nil, fmt.Errorf("%w: it is longer than %d bytes", ErrMalformed, limit)
 	}
 	id, encoded, found := strings.Cut(rest, ":")
 	number, err := strconv.ParseUint(id, 10, 32)

@@ -22,13 +22,13 @@ func TestOpenReadsTheDocumentedFormatWrittenByHand(t *testing.T) {
 	t.Parallel()
 	keyring := newKeyring(t)
 	text := `{"cid":"c","iss":"i","org":["https://a:1"],"lin":"l","gsq":1,"rot":2,"csq":3,"idn":"d","cns":"n",` +
-		`"iat":"2026-01-02T03:04:05Z","exp":"2026-01-02T04:04:05Z","at":"t","rt":"r","typ":"Bearer","scp":["s"],"rsc":[]}`
+		`"iat":"2026-01-02T03:04:05Z","exp":"2026-01-02T04:04:05Z","at":"t","rt":"r","typ":"Bearer","scp":["s"],"rsc":[],"imp":["f","g"]}`
 	want := seal.Credential{
 		ClientID: "c", Issuer: "i", Origins: []string{"https://a:1"}, Lineage: "l",
 		GrantSequence: 1, Rotation: 2, ClaimSequence: 3, Identity: "d", ClientNamespace: "n",
 		IssuedTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), ExpirationTime: time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC),
 		AccessToken: secret.New("t"), RefreshToken: secret.New("r"), TokenType: "Bearer",
-		Scopes: []string{"s"}, RequestedScopes: []string{},
+		Scopes: []string{"s"}, RequestedScopes: []string{}, Imports: []string{"f", "g"},
 	}
 	opened, err := keyring.Open(seal.PurposeCredential, acme(), sealByHand(t, keyring, boundParts(), text))
 	if err != nil {
@@ -51,12 +51,18 @@ func TestOpenReadsTheDocumentedFormatWrittenByHand(t *testing.T) {
 // openByHand returns the JSON text inside a sealed credential of acme.
 func openByHand(tb testing.TB, keyring *seal.Keyring, sealed string) string {
 	tb.Helper()
+	return textInside(tb, keyring, boundParts(), sealed)
+}
+
+// textInside opens with nothing but Tink.
+func textInside(tb testing.TB, keyring *seal.Keyring, parts []string, sealed string) string {
+	tb.Helper()
 	ciphertext, err := base64.RawURLEncoding.DecodeString(strings.Split(sealed, ":")[2])
 	if err != nil {
 		tb.Fatal(err)
 	}
 	var bound []byte
-	for _, part := range boundParts() {
+	for _, part := range parts {
 		bound = binary.BigEndian.AppendUint64(bound, uint64(len(part)))
 		bound = append(bound, part...)
 	}
@@ -125,9 +131,11 @@ func TestOpenIsStrictAboutWhatIsInside(t *testing.T) {
 func TestNoMemberMayStandTwiceOrInCapitals(t *testing.T) {
 	t.Parallel()
 	keyring := newKeyring(t)
-	full := openByHand(t, keyring, mustSeal(t, keyring, seal.PurposeCredential, acme(), fullCredential()))
+	credential := fullCredential()
+	credential.Imports = []string{"first", "second"}
+	full := openByHand(t, keyring, mustSeal(t, keyring, seal.PurposeCredential, acme(), credential))
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(full), &members); err != nil || len(members) != 16 {
+	if err := json.Unmarshal([]byte(full), &members); err != nil || len(members) != 17 {
 		t.Fatalf("%d members: %v", len(members), err)
 	}
 	for name, value := range members {
@@ -195,7 +203,7 @@ func TestASealedStringHasOneSpelling(t *testing.T) {
 		"version 2":                         {"v2:" + id + ":" + text, seal.ErrNewerFormat},
 		"version 10 with another layout":    {"v10:anything at all", seal.ErrNewerFormat},
 		"version 2 and longer than we read": {"v2:" + strings.Repeat("a", seal.MaxSealedLength), seal.ErrNewerFormat},
-		"longer than we read":               {sealed + strings.Repeat("A", seal.MaxSealedLength), seal.ErrMalformed},
+		"longer than we read":               {sealed + strings.Repeat("A", seal.MaxSealedReceiptLength), seal.ErrMalformed},
 		"leading zero in the key id":        {"v1:0" + id + ":" + text, seal.ErrMalformed},
 		"sign before the key id":            {"v1:+" + id + ":" + text, seal.ErrMalformed},
 		"key id 0":                          {withKeyID(t, sealed, 0), seal.ErrMalformed},

@@ -55,6 +55,7 @@ type goldenCredential struct {
 	TokenType       string    `json:"tokenType"`
 	Scopes          []string  `json:"scopes"`
 	RequestedScopes []string  `json:"requestedScopes"`
+	Imports         []string  `json:"imports,omitzero"`
 }
 
 type goldenFingerprint struct {
@@ -103,15 +104,20 @@ func TestGoldenVectorsOpenForEver(t *testing.T) {
 
 func readVector(tb testing.TB, name string) vector {
 	tb.Helper()
-	text, err := fs.ReadFile(os.DirFS(goldenFolder), name)
+	golden, err := loadVector(name)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var golden vector
-	if err := json.Unmarshal(text, &golden); err != nil { //nolint:musttag // seal.Subject goes by its own names, which are settled
-		tb.Fatal(err)
-	}
 	return golden
+}
+
+func loadVector(name string) (golden vector, err error) {
+	text, err := fs.ReadFile(os.DirFS(goldenFolder), name)
+	if err != nil {
+		return vector{}, err
+	}
+	err = json.Unmarshal(text, &golden) //nolint:musttag // seal.Subject goes by its own names, which are settled
+	return golden, err
 }
 
 func checkVector(t *testing.T, golden vector) {
@@ -157,6 +163,8 @@ func goldenInputs() map[string]vector {
 	odd := full
 	odd.Identity, odd.ClientID, odd.Rotation = "名前 \u2028\x00\"\\</script>&", "ü:ö@ä", 1<<63-1
 	odd.Access, odd.Refresh = everyTokenCharacter(), everyTokenCharacter()
+	imported := full
+	imported.Imports = []string{strings.Repeat("a2", 26), strings.Repeat("b3", 26)}
 	subject := acme()
 	wide := seal.Subject{
 		ClusterID: "3f1f6a52-5d0f-4e8e-9a36-d0b5f2c1c0de", Namespace: strings.Repeat("n", 63), Name: strings.Repeat("a", 253), UID: subject.UID,
@@ -169,6 +177,7 @@ func goldenInputs() map[string]vector {
 		"odd":          {Comment: "every character a token may have; texts that JSON escapes", Purpose: seal.PurposeCredential, Subject: subject, Credential: odd},
 		"wide":         {Comment: "the longest namespace and name", Purpose: seal.PurposeCredential, Subject: wide, Credential: full},
 		"journal":      {Comment: "sealed for the journal", Purpose: seal.PurposeJournal, Subject: subject, Credential: full},
+		"imported":     {Comment: "two refresh tokens were imported", Purpose: seal.PurposeCredential, Subject: subject, Credential: imported},
 		"rotated":      {Comment: "sealed by a key that is no longer the primary one", Purpose: seal.PurposeCredential, Subject: subject, Credential: full},
 	}
 }
@@ -206,19 +215,25 @@ func writeGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// O_EXCL is what refuses to overwrite.
-		file, err := folder.OpenFile(name+".json", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, os.ErrExist) {
-			t.Logf("%s exists and stays as it is", name)
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = file.Write(append(text, '\n'))
-		if err := errors.Join(err, file.Close()); err != nil {
-			t.Fatal(err)
-		}
+		writeNewFile(t, folder, name+".json", append(text, '\n'))
+	}
+}
+
+// writeNewFile writes a file that does not exist, and leaves one that does.
+func writeNewFile(t *testing.T, folder *os.Root, name string, text []byte) {
+	t.Helper()
+	// O_EXCL is what refuses to overwrite.
+	file, err := folder.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		t.Logf("%s exists and stays as it is", name)
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.Write(text)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -279,7 +294,7 @@ func goldenOf(c seal.Credential) goldenCredential {
 		GrantSequence: c.GrantSequence, Rotation: c.Rotation, ClaimSequence: c.ClaimSequence, Identity: c.Identity, ClientNamespace: c.ClientNamespace,
 		IssuedTime: c.IssuedTime, ExpirationTime: c.ExpirationTime,
 		Access: c.AccessToken.Reveal(), Refresh: c.RefreshToken.Reveal(), TokenType: c.TokenType,
-		Scopes: c.Scopes, RequestedScopes: c.RequestedScopes,
+		Scopes: c.Scopes, RequestedScopes: c.RequestedScopes, Imports: c.Imports,
 	}
 }
 
@@ -289,6 +304,6 @@ func (g goldenCredential) credential() seal.Credential {
 		GrantSequence: g.GrantSequence, Rotation: g.Rotation, ClaimSequence: g.ClaimSequence, Identity: g.Identity, ClientNamespace: g.ClientNamespace,
 		IssuedTime: g.IssuedTime, ExpirationTime: g.ExpirationTime,
 		AccessToken: secret.New(g.Access), RefreshToken: secret.New(g.Refresh), TokenType: g.TokenType,
-		Scopes: g.Scopes, RequestedScopes: g.RequestedScopes,
+		Scopes: g.Scopes, RequestedScopes: g.RequestedScopes, Imports: g.Imports,
 	}
 }

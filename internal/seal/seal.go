@@ -1,11 +1,14 @@
 // Package seal turns a credential into one printable string that only the holder of the keyring can read, and back.
+// It does the same with a receipt, which is what a token request brought before anybody has judged it, and holds the
+// journal, in which receipts survive the process until the credential made of them is kept.
 //
 // A sealed credential is bound to the account it belongs to: what was sealed for one account, namespace, cluster or
 // purpose does not open for another. The sealed string is all that a person's consent depends on, so format
 // version 1, described at Keyring.Seal, is frozen: whatever a released version has sealed, every later one opens.
 //
-// The package must never do I/O, read a clock, import Kubernetes, print key material or tokens, or put any of them,
-// or any decrypted byte, into an error.
+// The journal is the package's only I/O: it reads and writes files in the one folder that it was given, and nothing of
+// a reply or a credential gets there unsealed. All else must never do I/O. The package must never read a clock, import
+// Kubernetes, print key material or tokens, or put any of them, or any decrypted byte, into an error.
 package seal
 
 import (
@@ -20,8 +23,9 @@ var (
 	ErrUnknownKey = errors.New("sealed by a key that the keyring does not hold")
 	// ErrNewerFormat: the string has a format version that this build cannot read. It must be left as it is.
 	ErrNewerFormat = errors.New("sealed in a format newer than this version of oauth-operator reads: upgrade it")
-	// ErrMalformed: this is not a string that Seal writes, or what was opened is not a credential.
-	ErrMalformed = errors.New("not a sealed credential")
+	// ErrMalformed: this is not a string that Seal or SealReceipt writes, or what was opened is not what it was opened
+	// as. Of a file in the journal: it is not an entry.
+	ErrMalformed = errors.New("not what was sealed here")
 	// ErrUnreadable: authentication failed. The key is known, so either bytes were changed, or the string was
 	// sealed for another account, namespace, cluster or purpose. Which of them, cryptography cannot tell.
 	ErrUnreadable = errors.New("changed, or sealed for another account, namespace, cluster or purpose")
@@ -38,7 +42,7 @@ type Purpose string
 const (
 	// PurposeCredential is the credential in the status of an account.
 	PurposeCredential Purpose = "credential"
-	// PurposeJournal is the result of an exchange on the disk of the pod, until it is kept.
+	// PurposeJournal is the result of an exchange on the disk of the pod, until it is kept: a receipt.
 	PurposeJournal Purpose = "journal"
 )
 
@@ -87,11 +91,29 @@ const (
 //
 // Safe for concurrent use.
 func (k *Keyring) Seal(purpose Purpose, subject Subject, credential Credential) (string, error) {
-	bound, err := associatedData(purpose, subject)
+	text, err := encodeCredential(credential)
 	if err != nil {
 		return "", err
 	}
-	text, err := encodeCredential(credential)
+	return k.sealText(purpose, subject, text, MaxSealedLength)
+}
+
+// Open decrypts what Seal wrote for the same purpose and subject. The caller compares the bound values of the
+// credential (client id, issuer, origins, counters, identity) with what it expects before it sends anything.
+//
+// Errors: ErrMalformed, ErrNewerFormat, ErrUnknownKey, ErrUnreadable, ErrInvalidInput. With any of them the
+// credential is the zero one. Safe for concurrent use.
+func (k *Keyring) Open(purpose Purpose, subject Subject, sealed string) (Credential, error) {
+	text, err := k.openText(purpose, subject, sealed, MaxSealedLength)
+	if err != nil {
+		return Credential{}, err
+	}
+	return decodeCredential(text)
+}
+
+// sealText encrypts a text, so that the string is at most limit bytes long.
+func (k *Keyring) sealText(purpose Purpose, subject Subject, text []byte, limit int) (string, error) {
+	bound, err := associatedData(purpose, subject)
 	if err != nil {
 		return "", err
 	}
@@ -101,33 +123,29 @@ func (k *Keyring) Seal(purpose Purpose, subject Subject, credential Credential) 
 		return "", fmt.Errorf("%w: key %s did not encrypt", ErrInvalidInput, k.ID())
 	}
 	sealed := formatSealed(k.held().primary, ciphertext)
-	if len(sealed) > MaxSealedLength {
-		return "", fmt.Errorf("%w: the sealed credential would be %d bytes long, at most %d are allowed", ErrInvalidInput, len(sealed), MaxSealedLength)
+	if len(sealed) > limit {
+		return "", fmt.Errorf("%w: the sealed string would be %d bytes long, at most %d are allowed", ErrInvalidInput, len(sealed), limit)
 	}
 	return sealed, nil
 }
 
-// Open decrypts what Seal wrote for the same purpose and subject. The caller compares the bound values of the
-// credential (client id, issuer, origins, counters, identity) with what it expects before it sends anything.
-//
-// Errors: ErrMalformed, ErrNewerFormat, ErrUnknownKey, ErrUnreadable, ErrInvalidInput. With any of them the
-// credential is the zero one. Safe for concurrent use.
-func (k *Keyring) Open(purpose Purpose, subject Subject, sealed string) (Credential, error) {
+// openText is the inverse of sealText.
+func (k *Keyring) openText(purpose Purpose, subject Subject, sealed string, limit int) ([]byte, error) {
 	bound, err := associatedData(purpose, subject)
 	if err != nil {
-		return Credential{}, err
+		return nil, err
 	}
-	id, ciphertext, err := parseSealed(sealed)
+	id, ciphertext, err := parseSealed(sealed, limit)
 	if err != nil {
-		return Credential{}, err
+		return nil, err
 	}
 	if !k.Contains(id) {
-		return Credential{}, fmt.Errorf("key %s, where the primary key is %s: %w", id, k.ID(), ErrUnknownKey)
+		return nil, fmt.Errorf("key %s, where the primary key is %s: %w", id, k.ID(), ErrUnknownKey)
 	}
 	text, err := k.held().aead.Decrypt(ciphertext, bound)
 	if err != nil {
 		// Tink's reason is the same for every cause, on purpose.
-		return Credential{}, fmt.Errorf("key %s is known, but the credential does not open: %w", id, ErrUnreadable)
+		return nil, fmt.Errorf("key %s is known, but it does not open: %w", id, ErrUnreadable)
 	}
-	return decodeCredential(text)
+	return text, nil
 }

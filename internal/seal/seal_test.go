@@ -22,15 +22,17 @@ func TestOpenReturnsWhatWasSealed(t *testing.T) {
 		change func(*seal.Credential)
 		want   func(*seal.Credential) seal.Credential
 	}{
-		"everything set":          {func(*seal.Credential) {}, same},
-		"access token only":       {func(c *seal.Credential) { *c = seal.Credential{AccessToken: secret.New("a")} }, same},
-		"refresh token only":      {func(c *seal.Credential) { *c = seal.Credential{RefreshToken: secret.New("r")} }, same},
-		"no expiry known":         {func(c *seal.Credential) { c.ExpirationTime = time.Time{} }, same},
-		"nil scopes stay nil":     {func(c *seal.Credential) { c.Scopes, c.RequestedScopes = nil, nil }, same},
-		"empty scopes stay empty": {func(c *seal.Credential) { c.Scopes, c.Origins = []string{}, []string{} }, same},
-		"scopes keep their order": {func(c *seal.Credential) { c.Scopes = []string{"z", "a", "z"} }, same},
-		"the largest counters":    {func(c *seal.Credential) { c.Rotation, c.ClaimSequence = 1<<63-1, 1<<63-1 }, same},
-		"control characters":      {func(c *seal.Credential) { c.Identity = "\x00\n\u2028\ufffd" }, same},
+		"everything set":           {func(*seal.Credential) {}, same},
+		"access token only":        {func(c *seal.Credential) { *c = seal.Credential{AccessToken: secret.New("a")} }, same},
+		"refresh token only":       {func(c *seal.Credential) { *c = seal.Credential{RefreshToken: secret.New("r")} }, same},
+		"no expiry known":          {func(c *seal.Credential) { c.ExpirationTime = time.Time{} }, same},
+		"nil scopes stay nil":      {func(c *seal.Credential) { c.Scopes, c.RequestedScopes = nil, nil }, same},
+		"empty scopes stay empty":  {func(c *seal.Credential) { c.Scopes, c.Origins = []string{}, []string{} }, same},
+		"scopes keep their order":  {func(c *seal.Credential) { c.Scopes = []string{"z", "a", "z"} }, same},
+		"imports keep their order": {func(c *seal.Credential) { c.Imports = []string{"z", "a", "z"} }, same},
+		"empty imports stay empty": {func(c *seal.Credential) { c.Imports = []string{} }, same},
+		"the largest counters":     {func(c *seal.Credential) { c.Rotation, c.ClaimSequence = 1<<63-1, 1<<63-1 }, same},
+		"control characters":       {func(c *seal.Credential) { c.Identity = "\x00\n\u2028\ufffd" }, same},
 		"origins are sorted and each stands once": {
 			func(c *seal.Credential) { c.Origins = []string{"https://b:1", "https://a:1", "https://b:1"} },
 			func(c *seal.Credential) seal.Credential {
@@ -89,6 +91,7 @@ func TestSealRefusesWhatWouldNotComeBack(t *testing.T) {
 		"token type not UTF-8":       func(c *seal.Credential) { c.TokenType = broken },
 		"a scope not UTF-8":          func(c *seal.Credential) { c.Scopes = []string{"a", broken} },
 		"requested scope not UTF-8":  func(c *seal.Credential) { c.RequestedScopes = []string{broken} },
+		"an import not UTF-8":        func(c *seal.Credential) { c.Imports = []string{"a", broken} },
 		"longer than can be stored":  func(c *seal.Credential) { c.AccessToken = secret.New(strings.Repeat("a", 400_000)) },
 		"longer by its description":  func(c *seal.Credential) { c.Identity = strings.Repeat("a", 400_000) },
 		"longer only in the sealing": func(c *seal.Credential) { c.AccessToken = secret.New(strings.Repeat(`"`, 200_000)) },

@@ -35,6 +35,13 @@ type OperatorOptions struct {
 	ExtraArgs []string
 	// Env comes after the Deployment's, as NAME=value.
 	Env []string
+	// JournalDir is the folder that stands for the pod's own disk: runs with the same one are restarts in the same pod.
+	// Default: a new one.
+	JournalDir string
+	// Kubeconfig is another than that of its ServiceAccount: one that leads through a proxy.
+	Kubeconfig string
+	// AtOnce has StartOperator return as soon as the process runs.
+	AtOnce bool
 }
 
 // Operator is a run of the operator.
@@ -60,9 +67,11 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 		return nil, fmt.Errorf("read the operator's Deployment: %w", err)
 	}
 	pod := deployment.Spec.Template.Spec
-	kubeconfig, err := s.Kubeconfig(ctx, OperatorNamespace, pod.ServiceAccountName)
-	if err != nil {
-		return nil, err
+	kubeconfig := options.Kubeconfig
+	if kubeconfig == "" {
+		if kubeconfig, err = s.Kubeconfig(ctx, OperatorNamespace, pod.ServiceAccountName); err != nil {
+			return nil, err
+		}
 	}
 	environment, err := environmentOf(deployment)
 	if err != nil {
@@ -83,6 +92,13 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 	}
 	replaceFlag(operator.Args, "--metrics-bind-address", metrics)
 	replaceFlag(operator.Args, "--health-probe-bind-address", probes)
+	journal := options.JournalDir
+	if journal == "" {
+		if journal, err = os.MkdirTemp(s.Dir, "journal-"); err != nil {
+			return nil, err
+		}
+	}
+	replaceFlag(operator.Args, "--journal-dir", journal)
 	operator.Process, err = s.Run(ctx, Program{
 		Name: "operator",
 		Path: cmp.Or(options.Binary, s.options.OperatorBinary),
@@ -93,8 +109,16 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 		return nil, err
 	}
 	s.logf("the operator starts: %s", strings.Join(operator.Args, " "))
+	if options.AtOnce {
+		return operator, nil
+	}
 	err = operator.await(ctx, func(ctx context.Context) bool { return answersOK(ctx, operator.ProbeURL+"/readyz") })
 	return operator, err
+}
+
+// Ready reports whether the operator calls itself ready.
+func (o *Operator) Ready() bool {
+	return !o.Ended() && answersOK(context.Background(), o.ProbeURL+"/readyz")
 }
 
 // environmentOf is what the kubelet would make of the container's variables.

@@ -1,0 +1,199 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
+)
+
+// claimDeadline bounds the write of a claim, and the read that finds out whether an unclear one was applied.
+const claimDeadline = 10 * time.Second
+
+// refresh spends the account's refresh token: ready, claim, send, journal, keep. The order is the whole point. A token that
+// can be used once is spent by sending it, and its successor exists nowhere but in the reply.
+func (r *AccountReconciler) refresh(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
+	spend, unready, err := r.readyToSpend(ctx, facts, plan)
+	if err != nil || unready.failure != nil || unready.publish != nil {
+		return unready, err
+	}
+	defer spend.release()
+
+	started := r.Clock.Now() // the limit counts from before the claim: a process that is paused meanwhile must not send
+	if plan.Claim {
+		if err := r.claim(ctx, facts, plan, spend); err != nil {
+			return exchanged{}, err
+		}
+	}
+	r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = started })
+	reply, err := spend.request.Send(ctx, started, lifecycle.RequestLimit(facts.Client))
+	if err == nil {
+		r.journal(ctx, facts, spend, reply)
+	}
+	r.Metrics.exchanged(facts.Client, judged(reply, err), r.Clock.Since(started))
+	result := r.outcomeOf(ctx, spend, reply, err)
+	if result.failure == nil || result.failure.Class != oauth.NotSent {
+		r.memory.update(facts.Account, func(m *accountMemory) { m.claimed(spend.claimID, lifecycle.ClaimInDoubt) })
+	}
+	err = r.settle(ctx, facts, result)
+	if err == nil || errors.Is(err, errSuperseded) || !result.irreplaceable() {
+		r.removeEntry(ctx, facts.Account, spend.claimID)
+	}
+	return exchanged{kept: err == nil && result.credential != nil}, err
+}
+
+// spend is all that spending a refresh token needs, in hand before it is claimed.
+type spend struct {
+	request *oauth.Request
+	slot    *seal.Slot
+	claimID string
+	host    string
+	// receipt is what the journal is to hold, but for the reply.
+	receipt  seal.Receipt
+	spending lifecycle.Spending
+}
+
+// release gives back what was not used.
+func (s *spend) release() {
+	s.request.Close()
+	s.slot.Release()
+}
+
+// readyToSpend gets everything in hand that could fail after the token is spent: keys, definition, journal, the client's
+// secrets, the token Secret, a connection.
+func (r *AccountReconciler) readyToSpend(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (*spend, exchanged, error) {
+	ready, err := r.readyToSend(ctx, facts)
+	if err != nil {
+		return nil, exchanged{}, err
+	}
+	keyring, _ := r.Keyring.current()
+	known, held := openCredential(keyring, r.subject(facts.Account), facts.Account)
+	if known.State != lifecycle.CredentialHeld || known.Fingerprint != facts.Credential.Fingerprint {
+		return nil, exchanged{}, fmt.Errorf("open the credential: %s", known.State)
+	}
+	if ready.registration.ClientID != held.ClientID {
+		return nil, exchanged{failure: &lifecycle.Failure{Class: oauth.RequestRejected, Message: lifecycle.OtherClientFinding().Message}}, nil
+	}
+	connecting, cancel := context.WithTimeout(ctx, readyDeadline)
+	defer cancel()
+	if finding, err := r.secretWritable(connecting, facts, held); finding != nil || err != nil {
+		return nil, exchanged{publish: finding}, err
+	}
+	s := &spend{claimID: string(uuid.NewUUID()), host: hostOf(ready.registration.TokenEndpoint)}
+	s.describe(facts, plan, r.templateOf(facts, plan, ready.registration), held)
+	if s.slot, err = r.Journal.Reserve(r.subject(facts.Account), s.claimID); err != nil {
+		return nil, exchanged{}, fmt.Errorf("make room in the journal: %w", err)
+	}
+	s.request, err = ready.transport.Ready(connecting, ready.registration, oauth.GrantRequest{
+		Grant: oauth.GrantRefreshToken, RefreshToken: held.RefreshToken, Scopes: plan.Scopes,
+	})
+	if err != nil {
+		s.slot.Release()
+		r.Metrics.exchanged(facts.Client, err, 0)
+		r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = r.Clock.Now() })
+		return nil, exchanged{failure: failureOf(ctx, err)}, nil
+	}
+	return s, exchanged{}, nil
+}
+
+// describe fills in the receipt, from what is true now: the result is sealed for the client and host that the token went
+// to, not for what the spec says by then.
+func (s *spend) describe(facts *lifecycle.Facts, plan lifecycle.Plan, template, held seal.Credential) {
+	template.Lineage, template.Issuer, template.Identity = held.Lineage, held.Issuer, held.Identity
+	template.AccessToken, template.TokenType, template.RefreshToken = held.AccessToken, held.TokenType, held.RefreshToken
+	template.IssuedTime, template.ExpirationTime, template.Scopes = held.IssuedTime, held.ExpirationTime, held.Scopes
+	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Forgiven: lifecycle.Grace(facts.Client) > 0}
+	if plan.Claim {
+		s.spending.ClaimID = s.claimID
+		s.spending.ClaimSequence = lifecycle.NextClaimSequence(facts)
+		template.ClaimSequence = s.spending.ClaimSequence
+	}
+	s.receipt = seal.Receipt{
+		ClaimID: s.claimID, Attempt: plan.Attempt, Spent: s.spending.Spent,
+		Template: template, DefaultLifetime: lifecycle.DefaultLifetime(facts.Client),
+	}
+}
+
+// claim records in the status that the refresh token is about to be spent, on the very copy that the plan was made from: a
+// conflict means that somebody was faster, or that the copy was stale, and nothing is sent.
+func (r *AccountReconciler) claim(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan, s *spend) error {
+	ctx, cancel := context.WithTimeout(ctx, claimDeadline)
+	defer cancel()
+	by := lifecycle.Claiming{ID: s.claimID, Host: s.host, Holder: v1alpha1.ClaimHolder{Journal: r.Journal.Instance(), Process: r.Process}}
+	claimed := facts.Account.DeepCopy()
+	claimed.Status = lifecycle.WithClaim(facts, plan, by, r.Clock.Now())
+	wanted := claimed.Status.DeepCopy()
+	// Owning a claim is remembering its id, from before it is written: the reply to the write may get lost.
+	r.memory.update(facts.Account, func(m *accountMemory) { m.claimed(s.claimID, lifecycle.ClaimUnsent) })
+	if err := r.updateStatus(ctx, claimed); err != nil {
+		if _, refused := refusedAs(err); refused || apierrors.IsTooManyRequests(err) || errors.Is(err, errSchemaTooOld) {
+			return err
+		}
+		log.FromContext(ctx).Info("it is not clear whether a claim was written", "error", err.Error())
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), claimed); err != nil {
+			return fmt.Errorf("find out whether the claim was written: %w", err)
+		}
+		if claimed.UID != facts.Account.UID || claimed.Status.Claim.ID != s.claimID || claimed.Status.SealedCredential != wanted.SealedCredential {
+			return errSuperseded
+		}
+		r.wrote(claimed)
+	}
+	facts.Account = claimed
+	return nil
+}
+
+// journal puts the reply, sealed, on the pod's own disk before anybody looks at it. From there it comes back after a crash.
+// If that fails, the exchange goes on: memory holds the result, and keeping it is a moment away.
+func (r *AccountReconciler) journal(ctx context.Context, facts *lifecycle.Facts, s *spend, reply oauth.Reply) {
+	keyring, _ := r.Keyring.current()
+	s.receipt.Reply = reply.Encode()
+	sealed, err := keyring.SealReceipt(r.subject(facts.Account), s.receipt)
+	if err == nil {
+		err = s.slot.Write(sealed)
+	}
+	if err != nil {
+		log.FromContext(ctx).Error(err, "the reply of a token request could not be written to the journal; a crash before it is kept would lose it")
+	}
+}
+
+func (r *AccountReconciler) removeEntry(ctx context.Context, account *v1alpha1.ConnectedAccount, claimID string) {
+	if err := r.Journal.Remove(string(account.UID), claimID); err != nil {
+		log.FromContext(ctx).Error(err, "an entry of the journal could not be removed")
+	}
+}
+
+// outcomeOf judges what came back. An answer is judged twice: a refresh token in it is kept whatever is wrong with the rest.
+func (r *AccountReconciler) outcomeOf(ctx context.Context, s *spend, reply oauth.Reply, err error) *outcome {
+	result := &outcome{spending: s.spending}
+	answer := oauth.Answer{}
+	if err == nil {
+		answer, err = reply.Judge(oauth.GrantRefreshToken)
+	}
+	if err != nil {
+		result.failure = failureOf(ctx, err)
+	}
+	if err == nil || !answer.RefreshToken.Empty() {
+		credential := completed(s.receipt.Template, answer, s.receipt.DefaultLifetime)
+		result.credential = &credential
+	}
+	return result
+}
+
+// judged is the error that counts in the metrics.
+func judged(reply oauth.Reply, err error) error {
+	if err != nil {
+		return err
+	}
+	_, err = reply.Judge(oauth.GrantRefreshToken)
+	return err
+}

@@ -1,0 +1,182 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
+)
+
+const (
+	// settleDeadline bounds the writes after a token request whose result can be had again; keepPatience, how long they go
+	// on where the API server answers with a no. What cannot be had again is written until it is written.
+	settleDeadline = 60 * time.Second
+	keepPatience   = 5 * time.Second
+	// settleTry bounds one of those writes.
+	settleTry = 15 * time.Second
+	// settlePause is the longest pause between two of them.
+	settlePause = 3 * time.Second
+)
+
+var errUnclear = errors.New("the account holds a credential that cannot be opened: nothing is written over it")
+
+// outcome is what a token request came to, until the status tells it.
+type outcome struct {
+	spending lifecycle.Spending
+	// credential is what is to be kept; nil: nothing came. failure is why not all came that was asked for.
+	credential *seal.Credential
+	failure    *lifecycle.Failure
+}
+
+// irreplaceable: losing it would mean that a person must consent again, or that one is told so for nothing.
+func (o *outcome) irreplaceable() bool {
+	return o.credential != nil && !o.credential.RefreshToken.Empty() ||
+		o.failure != nil && o.failure.Class == oauth.RefreshTokenRejected
+}
+
+// settle writes the outcome of a token request into the status until it is written. What is kept is later than what was
+// there, whoever wrote that; nothing else of the account is touched. The facts then speak of what was written.
+func (r *AccountReconciler) settle(ctx context.Context, facts *lifecycle.Facts, o *outcome) error {
+	sealed := ""
+	if o.credential != nil {
+		keyring, _ := r.Keyring.current()
+		var err error
+		if sealed, err = keyring.Seal(seal.PurposeCredential, r.subject(facts.Account), *o.credential); err != nil {
+			return fmt.Errorf("seal the credential: %w", err)
+		}
+	}
+	started := r.Clock.Now()
+	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 1 << 16, Cap: settlePause}
+	for {
+		err := r.settleOnce(ctx, facts, o, sealed)
+		if err == nil || errors.Is(err, errSuperseded) || !o.irreplaceable() && r.gaveUp(err, started) {
+			return err
+		}
+		if errors.Is(err, errUnclear) && !o.irreplaceable() {
+			return errSuperseded
+		}
+		if !apierrors.IsConflict(err) {
+			log.FromContext(ctx).Info("the outcome of a token request is not written yet", "error", err.Error())
+		}
+		select {
+		case <-ctx.Done(): // a replay, which the next start makes again
+			return fmt.Errorf("write the outcome of a token request: %w", err)
+		case <-time.After(backoff.Step()):
+		}
+		if settled, err := r.rebase(ctx, facts, o, sealed); settled || err != nil {
+			return err
+		}
+	}
+}
+
+// gaveUp: what can be had again is not worth more writes.
+func (r *AccountReconciler) gaveUp(err error, started time.Time) bool {
+	took := r.Clock.Since(started)
+	_, refused := refusedAs(err)
+	return errors.Is(err, errSchemaTooOld) || refused && !apierrors.IsConflict(err) && took > keepPatience || took > settleDeadline
+}
+
+// settleOnce writes the status once, and checks in the object that came back that nothing was dropped from it.
+func (r *AccountReconciler) settleOnce(ctx context.Context, facts *lifecycle.Facts, o *outcome, sealed string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTry)
+	defer cancel()
+	if err := r.Schema.prove(ctx, facts.Account, false); err != nil {
+		return err
+	}
+	if state := facts.Credential.State; state != lifecycle.CredentialHeld && state != lifecycle.CredentialNone {
+		return errUnclear
+	}
+	next, done, keeps := r.settled(facts, o, sealed)
+	with := next.Account
+	with.Status = lifecycle.Status(&next, done, r.Clock.Now())
+	if !apiequality.Semantic.DeepEqual(with.Status, facts.Account.Status) {
+		write := r.updateStatus
+		if keeps {
+			write = r.updateKept
+		}
+		if err := write(ctx, with); err != nil {
+			return err
+		}
+		r.tell(facts.Account, with)
+	}
+	r.memory.update(with, func(m *accountMemory) {
+		m.refused = false
+		m.saw(next.Credential)
+	})
+	if done.Failure != nil && done.Failure.Class == lifecycle.RefreshTokenLost {
+		r.Metrics.lost(facts.Account.Namespace, facts.Account.Name)
+	}
+	*facts = next
+	if o.credential != nil && !keeps {
+		return errSuperseded
+	}
+	return nil
+}
+
+// settled are the facts once the outcome is written, with the account as it is to be written.
+func (r *AccountReconciler) settled(facts *lifecycle.Facts, o *outcome, sealed string) (next lifecycle.Facts, done lifecycle.Done, keeps bool) {
+	next = *facts
+	next.Account = facts.Account.DeepCopy()
+	status := &next.Account.Status
+	if o.credential == nil {
+		class, counts := lifecycle.Refused(status, facts.Credential, o.failure.Class, o.spending)
+		if counts {
+			failure := *o.failure
+			failure.Class = class
+			done.Failure = &failure
+		}
+		return next, done, false
+	}
+	keyring, _ := r.Keyring.current()
+	known := knownOf(keyring, r.subject(facts.Account), *o.credential)
+	if !lifecycle.MayKeep(status, facts.Credential, known.Version(), o.spending) {
+		lifecycle.Dropped(status, o.spending)
+		return next, done, false
+	}
+	lifecycle.Kept(status, facts.Credential, known.Version(), o.spending)
+	status.SealedCredential = sealed
+	status.BoundTo = v1alpha1.BoundTo{ClusterID: r.ClusterID, AccountUID: string(facts.Account.UID)}
+	next.Credential = known
+	if facts.Secret == lifecycle.SecretCurrent {
+		next.Secret = lifecycle.SecretStale
+	}
+	done.Failure = o.failure
+	return next, done, true
+}
+
+// rebase takes up the account as it is now, after a write that failed. It reports whether the outcome stands in it: the
+// write may have arrived although its answer did not.
+func (r *AccountReconciler) rebase(ctx context.Context, facts *lifecycle.Facts, o *outcome, sealed string) (settled bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTry)
+	defer cancel()
+	live := &v1alpha1.ConnectedAccount{}
+	err = r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), live)
+	if apierrors.IsNotFound(err) || err == nil && live.UID != facts.Account.UID {
+		return false, errSuperseded
+	}
+	if err != nil {
+		return false, nil //nolint:nilerr // the write is tried again, and meets the same conflict if nothing changed
+	}
+	keyring, _ := r.Keyring.current()
+	known, _ := openCredential(keyring, r.subject(live), live)
+	facts.Account, facts.Credential = live, known
+	if o.credential == nil || live.Status.SealedCredential != sealed {
+		return false, nil
+	}
+	if facts.Secret == lifecycle.SecretCurrent {
+		facts.Secret = lifecycle.SecretStale
+	}
+	r.memory.update(live, func(m *accountMemory) { m.saw(known) })
+	return true, nil
+}

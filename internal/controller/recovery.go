@@ -1,0 +1,168 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
+)
+
+// recoveryPause is the pause between two tries of what cannot be recovered yet.
+const recoveryPause = time.Second
+
+// idlePause is the pause where nothing can be done without somebody's doing.
+const idlePause = 30 * time.Second
+
+// recovery finishes, at the start of every replica, what an earlier process of the same pod has left behind: first the
+// replies in the journal, then its claims. It needs no lease: what it writes is later than what was there, or is not
+// written.
+type recovery struct{ accounts *AccountReconciler }
+
+// NeedLeaderElection makes the manager start it in every replica.
+func (r *recovery) NeedLeaderElection() bool { return false }
+
+// Start works until nothing is left, or the context ends.
+func (r *recovery) Start(ctx context.Context) error {
+	entries, err := r.accounts.Journal.Entries()
+	if err != nil {
+		log.FromContext(ctx).Error(err, "there are files in the journal that cannot be read; they are left alone")
+	}
+	var replays sync.WaitGroup
+	for _, entry := range entries {
+		replays.Go(func() { r.untilDone(ctx, func() error { return r.accounts.replay(ctx, entry) }) })
+	}
+	replays.Wait()
+	return r.resolve(ctx)
+}
+
+// untilDone tries until it worked.
+func (r *recovery) untilDone(ctx context.Context, work func() error) {
+	for {
+		err := work()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		log.FromContext(ctx).Info("an entry of the journal is not written yet", "error", err.Error())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(recoveryPause):
+		}
+	}
+}
+
+// resolve finds out what became of the claims of an earlier process of this pod, which is dead. Where the provider
+// forgives a second use for a few seconds only, there is no time to wait for the lease of the dead.
+func (r *recovery) resolve(ctx context.Context) error {
+	list := &v1alpha1.ConnectedAccountList{}
+	if err := r.accounts.Client.List(ctx, list); err != nil {
+		return fmt.Errorf("look for claims of an earlier process: %w", err)
+	}
+	var open sync.WaitGroup
+	for i := range list.Items {
+		holder := list.Items[i].Status.Claim.Holder
+		if holder.Journal != r.accounts.Journal.Instance() || holder.Process == r.accounts.Process {
+			continue
+		}
+		key := types.NamespacedName{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
+		open.Go(func() { r.resolveOne(ctx, key) })
+	}
+	open.Wait()
+	return nil
+}
+
+// resolveOne makes laps of an account for as long as a claim of this pod is open in it.
+func (r *recovery) resolveOne(ctx context.Context, key types.NamespacedName) {
+	for ctx.Err() == nil {
+		account := &v1alpha1.ConnectedAccount{}
+		err := r.accounts.Live.Get(ctx, key, account)
+		if apierrors.IsNotFound(err) || err == nil && account.Status.Claim.Holder.Journal != r.accounts.Journal.Instance() {
+			return
+		}
+		pause := recoveryPause
+		if err == nil {
+			err = r.accounts.Keyring.look(ctx)
+		}
+		if err == nil {
+			var result ctrl.Result
+			result, err = r.accounts.Reconcile(ctx, ctrl.Request{NamespacedName: key})
+			if pause = result.RequeueAfter; pause == 0 {
+				pause = idlePause
+			}
+		}
+		if err != nil {
+			log.FromContext(ctx).Info("a claim of an earlier process is still open", "namespace", key.Namespace, "name", key.Name, "error", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// replay writes what an entry of the journal holds, unless something later is there. The entry goes once that is certain.
+func (r *AccountReconciler) replay(ctx context.Context, entry seal.Entry) (err error) {
+	defer func() {
+		// The same bytes would end every process that starts with them.
+		if panicked := recover(); panicked != nil {
+			log.FromContext(ctx).Error(fmt.Errorf("%v", panicked), "an entry of the journal cannot be judged; it is left alone", "claim", entry.ClaimID, "stack", string(debug.Stack()))
+			err = nil
+		}
+	}()
+	if err := r.Keyring.look(ctx); err != nil {
+		return err
+	}
+	keyring, _ := r.Keyring.current()
+	receipt, err := keyring.OpenReceipt(entry.Subject, entry.Sealed)
+	if err != nil {
+		if _, isCredential := keyring.Open(seal.PurposeCredential, entry.Subject, entry.Sealed); isCredential == nil {
+			return r.putBack(ctx, entry)
+		}
+		return fmt.Errorf("open the entry: %w", err)
+	}
+	reply, err := oauth.DecodeReply(receipt.Reply)
+	if err != nil {
+		return fmt.Errorf("read the reply in the entry: %w", err)
+	}
+	account := &v1alpha1.ConnectedAccount{}
+	err = r.Live.Get(ctx, types.NamespacedName{Namespace: entry.Subject.Namespace, Name: entry.Subject.Name}, account)
+	if apierrors.IsNotFound(err) || err == nil && (string(account.UID) != entry.Subject.UID || r.ClusterID != entry.Subject.ClusterID) {
+		return r.Journal.Remove(entry.Subject.UID, entry.ClaimID) // whoever it was for is gone
+	}
+	if err != nil {
+		return fmt.Errorf("read the account: %w", err)
+	}
+	facts, err := r.gather(ctx, account)
+	if err != nil {
+		return err
+	}
+	err = r.settle(ctx, facts, r.outcomeOf(ctx, spendOf(receipt, facts.Client), reply, nil))
+	if err != nil && !errors.Is(err, errSuperseded) {
+		return err
+	}
+	log.FromContext(ctx).Info("a reply from before the restart is settled", "namespace", account.Namespace, "name", account.Name, "kept", err == nil)
+	return r.Journal.Remove(entry.Subject.UID, entry.ClaimID)
+}
+
+// spendOf is the spending that a receipt tells of.
+func spendOf(receipt seal.Receipt, owner *v1alpha1.OAuthClient) *spend {
+	s := &spend{claimID: receipt.ClaimID, receipt: receipt, spending: lifecycle.Spending{
+		Attempt: receipt.Attempt, Spent: receipt.Spent, Forgiven: owner != nil && lifecycle.Grace(owner) > 0,
+	}}
+	if receipt.Template.ClaimSequence > 0 {
+		s.spending.ClaimID, s.spending.ClaimSequence = receipt.ClaimID, receipt.Template.ClaimSequence
+	}
+	return s
+}
