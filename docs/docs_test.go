@@ -55,7 +55,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"a flag that is gone":                     {"set `--nothing`", "--nothing"},
 		"a flag that is gone, in a manifest":      {"```yaml\nargs:\n- --nothing=1\n```", "--nothing"},
 		"a metric that is gone":                   {"oauth_operator_nothing_total", "oauth_operator_nothing_total"},
-		"a reason that is gone":                   {"the reason `RefreshTokenLost`", "RefreshTokenLost"},
+		"a reason that is gone":                   {"the reason `RefreshTokenForgotten`", "RefreshTokenForgotten"},
 		"a test by an id that no test has":        {"see S99", "S99"},
 		"a manifest with an unknown field":        {"```yaml\nkind: OAuthClient\nspec: {clientId: mine}\n```", "clientId"},
 		"a code span that goes over a line break": {"some `code\nspan`", "code span"},

@@ -53,7 +53,7 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	qps := flags.Float64("kube-api-qps", 200, "requests to the API server in a second, on average")
 	flags.IntVar(&parsed.burst, "kube-api-burst", 400, "requests to the API server at once")
 	flags.StringVar(&parsed.journalDir, "journal-dir", "/var/lib/oauth-operator/journal", "a folder of this pod's own that outlives its containers, such as an emptyDir: it holds, encrypted, what token requests brought until the API server has it")
-	flags.DurationVar(&parsed.takeoverWait, "takeover-wait", 2*time.Minute, "for how long the unfinished token request of another replica is left to it, once that is announced, where the provider forgives no second use of a refresh token (15s to 1h)")
+	flags.DurationVar(&parsed.takeoverWait, "takeover-wait", 6*time.Minute, "for how long the unfinished token request of another replica is left to it, once that is announced, where the provider forgives no second use of a refresh token (15s to 1h)")
 	flags.IntVar(&parsed.verbosity, "v", 0, "verbosity of the log; more than 5 counts as 5, since the client library then prints the bodies of Secrets")
 	cidrs := flags.String("allow-cidrs", "", "private networks that token endpoints may lie in, as CIDRs separated by commas")
 	flags.BoolVar(&parsed.allowLoopback, "insecure-allow-loopback", false, "allow token endpoints on this machine, and http:// there; for tests and demos only")

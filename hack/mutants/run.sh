@@ -13,21 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0 caught=0
 
-# overlay PATCH FOLDER ROOT applies the patch to copies of the files that it names, and writes overlay.json.
-overlay() {
-  local file comma=
-  printf '{"Replace":{' > "$2/overlay.json"
-  while read -r file; do
-    mkdir -p "$2/$(dirname "$file")"
-    cp "$file" "$2/$file"
-    printf '%s"%s":"%s"' "$comma" "$PWD/$file" "$2/$file" >> "$2/overlay.json"
-    comma=,
-  done < <(sed -n 's#^+++ b/##p' "$1")
-  printf '}}\n' >> "$2/overlay.json"
-  (cd "$2" && git apply "$3/$1")
-}
-
-header() { sed -n "s/^# $1: *//p" "$2"; }
+source hack/mutants/overlay.sh
 
 for patch in hack/mutants/*.patch; do
   name=$(basename "$patch" .patch)

@@ -74,15 +74,6 @@ func (r *AccountReconciler) exchange(ctx context.Context, facts *lifecycle.Facts
 	return exchanged{}, errResultPending
 }
 
-// request spends the refresh token, or asks with the client's own credentials.
-func (r *AccountReconciler) request(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
-	defer r.forgetGone(ctx, facts)
-	if plan.Refresh {
-		return r.refresh(ctx, facts, plan)
-	}
-	return r.obtain(ctx, facts, plan)
-}
-
 // obtain asks with the client's own credentials. What is lost can be asked for again, so that there is no claim.
 func (r *AccountReconciler) obtain(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
 	ready, err := r.readyToSend(ctx, facts)
@@ -156,7 +147,20 @@ func refusedAs(err error) (metav1.StatusReason, bool) {
 	if !errors.As(err, &status) || status.Status().Code >= 500 || apierrors.IsTooManyRequests(err) {
 		return "", false
 	}
-	return status.Status().Reason, true
+	return knownReason(status.Status().Reason), true
+}
+
+// knownReason lets through the API server's own words. A webhook may say anything in their place.
+func knownReason(reason metav1.StatusReason) metav1.StatusReason {
+	switch reason {
+	case metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonNotFound, metav1.StatusReasonConflict,
+		metav1.StatusReasonAlreadyExists, metav1.StatusReasonBadRequest, metav1.StatusReasonUnauthorized, metav1.StatusReasonGone,
+		metav1.StatusReasonExpired, metav1.StatusReasonMethodNotAllowed, metav1.StatusReasonNotAcceptable,
+		metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnsupportedMediaType:
+		return reason
+	default:
+		return "Refused"
+	}
 }
 
 // ready is all that a token request needs, in hand before it is sent.

@@ -55,10 +55,12 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 func (r *AccountReconciler) gatherClaim(facts *lifecycle.Facts) {
 	account := facts.Account
 	facts.TakeoverWait = r.TakeoverWait
+	r.memory.imports(account.UID, facts.Credential.Imports...)
 	facts.ExchangeOpen = r.InFlight.holds(account.UID) || r.Journal.Holds(string(account.UID))
 	r.memory.update(account, func(m *accountMemory) {
 		m.saw(facts.Credential)
 		facts.HighestRotation = max(facts.HighestRotation, m.rotation)
+		facts.SecretRefused = m.unwritable
 		facts.ClaimHolder, facts.ClaimUnchanged = m.watch(account.Status.Claim, r.Journal.Instance(), r.Process, r.Clock.Now())
 	})
 }

@@ -56,15 +56,27 @@ func (r *AccountReconciler) gatherImport(ctx context.Context, facts *lifecycle.F
 		finding := *seen.finding
 		finding.Condition = v1alpha1.ConditionAuthorized
 		return lifecycle.Import{State: lifecycle.ImportFault, Finding: &finding}, nil
-	case slices.Contains(facts.Credential.Imports, seen.token):
+	case slices.Contains(facts.Credential.Imports, seen.token), importedBefore(facts, seen):
 		return lifecycle.Import{State: lifecycle.ImportDone}, nil
-	case seen.by != "" && seen.by != string(account.UID):
+	}
+	by := seen.by
+	if known := r.memory.importer(seen.token); by == "" && known != "" {
+		by = string(known) // from another Secret
+	}
+	if by != "" && by != string(account.UID) {
 		return lifecycle.Import{State: lifecycle.ImportFault, Finding: &lifecycle.Finding{
 			Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonAlreadyImported,
-			Message: fmt.Sprintf("the refresh token in the Secret %s was imported by another account (%s) before, which spends it: have the person authorize again, and put the new refresh token there", ref.Name, seen.by),
+			Message: fmt.Sprintf("the refresh token in the Secret %s was imported by another account (%s) before, which spends it: have the person authorize again, and put the new refresh token there", ref.Name, by),
 		}}, nil
 	}
 	return lifecycle.Import{State: lifecycle.ImportNew}, nil
+}
+
+// importedBefore: this account has imported the token, though a status that was put back since does not tell. A mark without
+// a credential that was kept after it means only that the import was interrupted, before the token was sent.
+func importedBefore(facts *lifecycle.Facts, seen seenImport) bool {
+	putBack := lifecycle.SingleUse(facts.Client) && facts.Credential.Rotation < facts.HighestRotation
+	return putBack && seen.by == string(facts.Account.UID)
 }
 
 // seenImport is what was last seen of the Secret that an account imports from.
@@ -104,6 +116,9 @@ func (r *AccountReconciler) importToken(ctx context.Context, facts *lifecycle.Fa
 	}
 	keyring, _ := r.Keyring.current()
 	mark := r.importMark(keyring, token)
+	if !r.memory.imports(facts.Account.UID, mark) {
+		return errSuperseded
+	}
 	if by := importedBy(source, mark); by == "" {
 		marked := source.DeepCopy()
 		if marked.Annotations == nil {
@@ -111,6 +126,9 @@ func (r *AccountReconciler) importToken(ctx context.Context, facts *lifecycle.Fa
 		}
 		marked.Annotations[v1alpha1.AnnotationImported] = fmt.Sprintf("%s %s %s", facts.Account.UID, r.Clock.Now().UTC().Format(time.RFC3339), mark)
 		if err := r.Client.Update(ctx, marked, client.FieldOwner(fieldOwner)); err != nil {
+			if reason, refused := refusedAs(err); refused && !apierrors.IsConflict(err) {
+				return fmt.Errorf("the Secret %s could not be marked as imported: %s", source.Name, reason)
+			}
 			return fmt.Errorf("mark the Secret %s as imported: %w", source.Name, err)
 		}
 	} else if by != string(facts.Account.UID) {
@@ -122,7 +140,7 @@ func (r *AccountReconciler) importToken(ctx context.Context, facts *lifecycle.Fa
 	return r.reseal(ctx, facts, seal.Credential{
 		ClientID: ready.registration.ClientID, ClientNamespace: facts.Client.Namespace, Origins: lifecycle.ClientOrigins(facts.Client),
 		Lineage: string(uuid.NewUUID()), GrantSequence: held.GrantSequence + 1, Rotation: max(held.Rotation, facts.HighestRotation) + 1,
-		ClaimSequence: facts.Account.Status.ClaimSequence, RefreshToken: token,
+		ClaimSequence: lifecycle.NextClaimSequence(facts) - 1, RefreshToken: token,
 		Imports: imports[max(0, len(imports)-importsRemembered):],
 	})
 }
@@ -167,6 +185,10 @@ func (r *AccountReconciler) reseal(ctx context.Context, facts *lifecycle.Facts, 
 	}
 	status := &next.Account.Status
 	lifecycle.Kept(status, facts.Credential, next.Credential.Version(), lifecycle.Spending{Attempt: 2})
+	if status.Claim.ID != "" {
+		// What an earlier account claimed, nobody knows the outcome of.
+		status.DoubtSequence = max(status.ClaimSequence, 1)
+	}
 	status.SealedCredential = sealed
 	status.BoundTo = v1alpha1.BoundTo{ClusterID: r.ClusterID, AccountUID: string(facts.Account.UID)}
 	*status = lifecycle.Status(&next, lifecycle.Done{}, r.Clock.Now())
@@ -195,11 +217,12 @@ func (r *AccountReconciler) secretWritable(ctx context.Context, facts *lifecycle
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("try whether the token Secret can be written: %w", err) // somebody else wrote it meanwhile
 	case err != nil:
+		r.memory.update(facts.Account, func(m *accountMemory) { m.unwritable = r.Clock.Now() })
 		return publishFailure(wanted.Name, err)
 	case written == nil:
 		facts.Secret = lifecycle.SecretForeign
 		return lifecycle.SecretForeignFinding(wanted.Name), nil
 	}
-	r.memory.update(facts.Account, func(m *accountMemory) { m.writable = true })
+	r.memory.update(facts.Account, func(m *accountMemory) { m.writable, m.unwritable = true, time.Time{} })
 	return nil, nil
 }

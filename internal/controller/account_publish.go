@@ -40,13 +40,15 @@ func (r *AccountReconciler) publish(ctx context.Context, facts *lifecycle.Facts)
 		case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
 			continue // somebody else wrote it between our read and our write
 		case err != nil:
-			r.memory.update(account, func(m *accountMemory) { m.writable = false })
+			r.memory.update(account, func(m *accountMemory) { m.writable, m.unwritable = false, r.Clock.Now() })
 			return publishFailure(wanted.Name, err)
 		case written == nil:
 			facts.Secret = lifecycle.SecretForeign
 			return lifecycle.SecretForeignFinding(wanted.Name), nil
 		}
-		r.memory.update(account, func(m *accountMemory) { m.secret, m.writable = seenSecret(written.ResourceVersion, wanted), true })
+		r.memory.update(account, func(m *accountMemory) {
+			m.secret, m.writable, m.unwritable = seenSecret(written.ResourceVersion, wanted), true, time.Time{}
+		})
 		facts.Secret = lifecycle.SecretCurrent
 		return nil, nil
 	}
@@ -88,6 +90,8 @@ func (r *AccountReconciler) writeSecret(ctx context.Context, account *v1alpha1.C
 		return nil, nil //nolint:nilnil // not ours: nothing is written
 	case holds(live, wanted):
 		return live, nil
+	case r.isNewer(account, live, wanted):
+		return nil, errSuperseded
 	case live.Immutable != nil && *live.Immutable || live.Type != wanted.Type:
 		// Neither can be changed in place.
 		return replaceSecret(ctx, live, wanted, writer)
@@ -103,6 +107,13 @@ func replaceSecret(ctx context.Context, live, wanted *corev1.Secret, writer clie
 	}
 	created := wanted.DeepCopy()
 	return created, writer.Create(ctx, created, client.FieldOwner(fieldOwner))
+}
+
+// isNewer: the Secret holds a later result than is to be written. Whoever wrote it has gone on, and this process is behind.
+func (r *AccountReconciler) isNewer(account *v1alpha1.ConnectedAccount, live, wanted *corev1.Secret) bool {
+	keyring, _ := r.Keyring.current()
+	subject := r.subject(account)
+	return witnessed(keyring, subject, live) > witnessed(keyring, subject, wanted)
 }
 
 // removeRenamed deletes what the account had published under another name, now that the new Secret is there. It looks in

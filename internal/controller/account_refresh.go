@@ -86,11 +86,18 @@ func (r *AccountReconciler) readyToSpend(ctx context.Context, facts *lifecycle.F
 	}
 	connecting, cancel := context.WithTimeout(ctx, readyDeadline)
 	defer cancel()
-	if finding, err := r.secretWritable(connecting, facts, held); finding != nil || err != nil {
-		return nil, exchanged{publish: finding}, err
+	if plan.Attempt <= 1 { // what is in doubt is not left in doubt because it could not be published
+		if finding, err := r.secretWritable(connecting, facts, held); finding != nil || err != nil {
+			return nil, exchanged{publish: finding}, err
+		}
 	}
 	s := &spend{claimID: string(uuid.NewUUID()), host: hostOf(ready.registration.TokenEndpoint)}
 	s.describe(facts, plan, r.templateOf(facts, plan, ready.registration), held)
+	probed := s.receipt
+	probed.Reply = []byte(probe)
+	if _, err := keyring.SealReceipt(r.subject(facts.Account), probed); err != nil {
+		return nil, exchanged{}, fmt.Errorf("try whether the reply could be written to the journal: %w", err)
+	}
 	if s.slot, err = r.Journal.Reserve(r.subject(facts.Account), s.claimID); err != nil {
 		return nil, exchanged{}, fmt.Errorf("make room in the journal: %w", err)
 	}
@@ -177,7 +184,7 @@ func (r *AccountReconciler) outcomeOf(ctx context.Context, s *spend, reply oauth
 	result := &outcome{spending: s.spending}
 	answer := oauth.Answer{}
 	if err == nil {
-		answer, err = reply.Judge(oauth.GrantRefreshToken)
+		answer, err = judge(reply)
 	}
 	if err != nil {
 		result.failure = failureOf(ctx, err)
@@ -194,6 +201,16 @@ func judged(reply oauth.Reply, err error) error {
 	if err != nil {
 		return err
 	}
-	_, err = reply.Judge(oauth.GrantRefreshToken)
+	_, err = judge(reply)
 	return err
+}
+
+// judge reads a reply. Should it panic, the other replies that this process waits for are not lost with it.
+func judge(reply oauth.Reply) (answer oauth.Answer, err error) {
+	defer func() {
+		if recover() != nil {
+			answer, err = oauth.Answer{}, &oauth.Error{Class: oauth.OutcomeUnknown, Reason: "the answer of the token endpoint could not be judged; this is a fault of the operator"}
+		}
+	}()
+	return reply.Judge(oauth.GrantRefreshToken)
 }

@@ -8,6 +8,7 @@ import (
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -28,6 +29,8 @@ const (
 	// settlePause is the longest pause between two of them.
 	settlePause = 3 * time.Second
 )
+
+var errLookAgain = errors.New("the installed definition is mended: the account is read again")
 
 var errUnclear = errors.New("the account holds a credential that cannot be opened: nothing is written over it")
 
@@ -91,8 +94,12 @@ func (r *AccountReconciler) gaveUp(err error, started time.Time) bool {
 func (r *AccountReconciler) settleOnce(ctx context.Context, facts *lifecycle.Facts, o *outcome, sealed string) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTry)
 	defer cancel()
+	known := r.Schema.known()
 	if err := r.Schema.prove(ctx, facts.Account, false); err != nil {
 		return err
+	}
+	if !known {
+		return errLookAgain // the copy was read while the definition may have hidden what is in it
 	}
 	if state := facts.Credential.State; state != lifecycle.CredentialHeld && state != lifecycle.CredentialNone {
 		return errUnclear
@@ -162,11 +169,11 @@ func (r *AccountReconciler) rebase(ctx context.Context, facts *lifecycle.Facts, 
 	defer cancel()
 	live := &v1alpha1.ConnectedAccount{}
 	err = r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), live)
-	if apierrors.IsNotFound(err) || err == nil && live.UID != facts.Account.UID {
+	if isGone(err) || err == nil && live.UID != facts.Account.UID {
 		return false, errSuperseded
 	}
 	if err != nil {
-		return false, nil //nolint:nilerr // the write is tried again, and meets the same conflict if nothing changed
+		return false, nil // the write is tried again, and meets the same conflict if nothing changed
 	}
 	keyring, _ := r.Keyring.current()
 	known, _ := openCredential(keyring, r.subject(live), live)
@@ -179,4 +186,10 @@ func (r *AccountReconciler) rebase(ctx context.Context, facts *lifecycle.Facts, 
 	}
 	r.memory.update(live, func(m *accountMemory) { m.saw(known) })
 	return true, nil
+}
+
+// isGone: the API server says that the object is not there. A plain 404, as from one that does not serve the resource at
+// the moment or from a proxy in front of it, says nothing about the object.
+func isGone(err error) bool {
+	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

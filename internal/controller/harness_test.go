@@ -44,8 +44,8 @@ const (
 	billsID    = "bills-client"
 )
 
-// newStage makes a namespace and a provider. The lifetime is that of the access tokens.
-func newStage(ctx context.Context, lifetime time.Duration) *stage {
+// newStage makes a namespace and a provider. The lifetime is that of the access tokens; the policy, of the refresh tokens.
+func newStage(ctx context.Context, lifetime time.Duration, reuse ...provider.ReusePolicy) *stage {
 	GinkgoHelper()
 	s := &stage{secret: fmt.Sprintf("planted-secret-%d", time.Now().UnixNano())}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "spec-"}}
@@ -54,11 +54,15 @@ func newStage(ctx context.Context, lifetime time.Duration) *stage {
 	DeferCleanup(func(ctx SpecContext) {
 		Expect(client.IgnoreNotFound(suite.admin.Delete(ctx, namespace))).To(Succeed())
 	})
-	var err error
-	s.provider, err = provider.Start(provider.Options{TLS: true, Registrations: []provider.Registration{
+	registrations := []provider.Registration{
 		{Contract: provider.SmartBusiness, ClientID: businessID, ClientSecret: s.secret, Scopes: []string{"contact", "invoices"}, AccessTokenLifetime: lifetime},
 		{Contract: provider.Smartbills, ClientID: billsID, ClientSecret: s.secret, Accounts: []string{"acct_8f2"}, AccessTokenLifetime: lifetime, AllowBasic: true},
-	}})
+	}
+	for _, policy := range reuse {
+		registrations[0].Reuse, registrations[1].Reuse = policy, policy
+	}
+	var err error
+	s.provider, err = provider.Start(provider.Options{TLS: true, Registrations: registrations})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(s.provider.Close()).To(Succeed()) })
 	s.create(ctx, s.credentialSecret("credentials"))
@@ -231,10 +235,18 @@ func rests(ctx context.Context, account *v1alpha1.ConnectedAccount) string {
 // restsFrom waits for a lap of the account, of the version or a later one, in the log of an operator.
 func restsFrom(logs *syncBuffer, account *v1alpha1.ConnectedAccount, version string) string {
 	GinkgoHelper()
+	found := lapFrom(logs, account, version)
+	Expect(found.Action).To(Equal("Rest"), "by the rule %q", found.Rule)
+	return found.Rule
+}
+
+// lapFrom is restsFrom, whatever the lap does.
+func lapFrom(logs *syncBuffer, account *v1alpha1.ConnectedAccount, version string) lap {
+	GinkgoHelper()
 	var found lap
 	Eventually(func() bool {
-		for line := range strings.Lines(logs.String()) {
-			if !strings.Contains(line, `"decided"`) || !strings.Contains(line, account.Namespace) || json.Unmarshal([]byte(line), &found) != nil {
+		for _, line := range logs.decisions() {
+			if !strings.Contains(line, account.Namespace) || json.Unmarshal([]byte(line), &found) != nil {
 				continue
 			}
 			order, err := resourceversion.CompareResourceVersion(found.Version, version)
@@ -244,8 +256,7 @@ func restsFrom(logs *syncBuffer, account *v1alpha1.ConnectedAccount, version str
 		}
 		return false
 	}).Should(BeTrue())
-	Expect(found.Action).To(Equal("Rest"), "by the rule %q", found.Rule)
-	return found.Rule
+	return found
 }
 
 // call is one request that the operator made to the API server.
@@ -315,9 +326,20 @@ func (b *frozenBody) Read(p []byte) (int, error) {
 }
 
 func refusal(request *http.Request, status int) *http.Response {
-	reason := metav1.StatusReasonForbidden
-	if status >= 500 {
-		reason = metav1.StatusReasonServiceUnavailable
+	if status == http.StatusNotFound {
+		// What an API server says that does not serve the resource: not that the object is gone.
+		return &http.Response{
+			StatusCode: status, Request: request, Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
+			Body: io.NopCloser(strings.NewReader("404 page not found\n")),
+		}
+	}
+	reasons := map[int]metav1.StatusReason{
+		http.StatusConflict: metav1.StatusReasonConflict, http.StatusUnprocessableEntity: metav1.StatusReasonInvalid,
+		http.StatusInternalServerError: metav1.StatusReasonInternalError, http.StatusServiceUnavailable: metav1.StatusReasonServiceUnavailable,
+	}
+	reason, known := reasons[status]
+	if !known {
+		reason = metav1.StatusReasonForbidden
 	}
 	body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d}`, reason, status)
 	return &http.Response{
@@ -398,16 +420,27 @@ func paths(calls []call) []string {
 	return short
 }
 
-// syncBuffer is a buffer that may be written and read at once.
+// syncBuffer is a log that may be written and read at once. Each write is a line.
 type syncBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
+	mu      sync.Mutex
+	buffer  bytes.Buffer
+	decided []string
 }
 
 func (b *syncBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if bytes.Contains(p, []byte(`"decided"`)) {
+		b.decided = append(b.decided, string(p))
+	}
 	return b.buffer.Write(p)
+}
+
+// decisions are the lines of laps.
+func (b *syncBuffer) decisions() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.decided)
 }
 
 func (b *syncBuffer) String() string {

@@ -33,6 +33,8 @@ type accountMemory struct {
 	// secret is the token Secret that was last seen to be right. writable: it could be written.
 	secret   string
 	writable bool
+	// unwritable is when it was last found that it cannot.
+	unwritable time.Time
 	// imported is what was seen of the Secret that the account imports from.
 	imported seenImport
 	// own are the claims that this process made, the last ones; claim is the one that was last seen in the status, as it
@@ -95,6 +97,33 @@ func (m *accountMemory) watch(claim v1alpha1.Claim, journal, process string, now
 type memory struct {
 	mu       sync.Mutex
 	accounts map[types.NamespacedName]accountMemory
+	// importers are the accounts that have imported a refresh token, by its mark. The same token may lie in two Secrets.
+	importers map[string]types.UID
+}
+
+// imports notes that an account has imported, or is about to import, the refresh tokens with these marks. It returns
+// whether no other account had the last of them before.
+func (m *memory) imports(account types.UID, marks ...string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := true
+	for _, mark := range marks {
+		if m.importers == nil {
+			m.importers = map[string]types.UID{}
+		}
+		by, taken := m.importers[mark]
+		if first = !taken || by == account; first {
+			m.importers[mark] = account
+		}
+	}
+	return first
+}
+
+// importer is the account that is known to have imported the refresh token with this mark; "": none.
+func (m *memory) importer(mark string) types.UID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.importers[mark]
 }
 
 func (m *memory) of(account *v1alpha1.ConnectedAccount) accountMemory {

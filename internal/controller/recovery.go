@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -21,6 +20,11 @@ import (
 
 // recoveryPause is the pause between two tries of what cannot be recovered yet.
 const recoveryPause = time.Second
+
+// longestRecoveryPause is what it grows to.
+const longestRecoveryPause = time.Minute
+
+var errNotOpened = errors.New("the entry cannot be opened")
 
 // idlePause is the pause where nothing can be done without somebody's doing.
 const idlePause = 30 * time.Second
@@ -37,29 +41,56 @@ func (r *recovery) NeedLeaderElection() bool { return false }
 func (r *recovery) Start(ctx context.Context) error {
 	entries, err := r.accounts.Journal.Entries()
 	if err != nil {
-		log.FromContext(ctx).Error(err, "there are files in the journal that cannot be read; they are left alone")
+		log.FromContext(ctx).Error(err, "there are files in the journal that cannot be read")
+		r.removeBroken(ctx, err)
 	}
-	var replays sync.WaitGroup
 	for _, entry := range entries {
-		replays.Go(func() { r.untilDone(ctx, func() error { return r.accounts.replay(ctx, entry) }) })
+		go r.settleEntry(ctx, entry)
 	}
-	replays.Wait()
 	return r.resolve(ctx)
 }
 
-// untilDone tries until it worked.
-func (r *recovery) untilDone(ctx context.Context, work func() error) {
-	for {
-		err := work()
-		if err == nil || ctx.Err() != nil {
+// removeBroken removes what no version will ever read: it would keep its account from being refreshed, for nothing. What a
+// later version has written, and what the disk does not give out, stays.
+func (r *recovery) removeBroken(ctx context.Context, err error) {
+	var unreadable *seal.UnreadableError
+	if !errors.As(err, &unreadable) {
+		return
+	}
+	for _, file := range unreadable.Files {
+		if file.UID == "" || !errors.Is(file.Err, seal.ErrMalformed) {
+			continue
+		}
+		log.FromContext(ctx).Error(file.Err, "a file in the journal is broken and is removed", "file", file.Name)
+		if err := r.accounts.Journal.Remove(file.UID, file.ClaimID); err != nil {
+			log.FromContext(ctx).Error(err, "a broken file in the journal could not be removed", "file", file.Name)
+		}
+	}
+}
+
+// settleEntry works until an entry is settled, whatever happens to the manager: it may be the only copy of what it holds, and
+// goes with the pod. An end of the process waits for it, unless it cannot be opened as things are.
+func (r *recovery) settleEntry(ctx context.Context, entry seal.Entry) {
+	accounts, ctx := r.accounts, detached(ctx)
+	id := types.UID("replay/" + entry.ClaimID)
+	waited := accounts.InFlight.begin(id) == nil
+	end := func() {
+		if waited {
+			accounts.InFlight.end(id)
+			waited = false
+		}
+	}
+	defer end()
+	for pause := recoveryPause; ; pause = min(2*pause, longestRecoveryPause) {
+		err := accounts.replay(ctx, entry)
+		if err == nil {
 			return
 		}
-		log.FromContext(ctx).Info("an entry of the journal is not written yet", "error", err.Error())
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(recoveryPause):
+		if errors.Is(err, errNotOpened) {
+			end()
 		}
+		log.FromContext(ctx).Info("an entry of the journal is not settled yet", "namespace", entry.Subject.Namespace, "name", entry.Subject.Name, "error", err.Error())
+		time.Sleep(pause)
 	}
 }
 
@@ -85,20 +116,23 @@ func (r *recovery) resolve(ctx context.Context) error {
 
 // resolveOne makes laps of an account for as long as a claim of this pod is open in it.
 func (r *recovery) resolveOne(ctx context.Context, key types.NamespacedName) {
-	for ctx.Err() == nil {
+	for failed := recoveryPause; ctx.Err() == nil; failed = min(2*failed, longestRecoveryPause) {
 		account := &v1alpha1.ConnectedAccount{}
 		err := r.accounts.Live.Get(ctx, key, account)
-		if apierrors.IsNotFound(err) || err == nil && account.Status.Claim.Holder.Journal != r.accounts.Journal.Instance() {
+		if isGone(err) || err == nil && account.Status.Claim.Holder.Journal != r.accounts.Journal.Instance() {
 			return
 		}
-		pause := recoveryPause
+		pause := failed
 		if err == nil {
 			err = r.accounts.Keyring.look(ctx)
 		}
 		if err == nil {
 			var result ctrl.Result
 			result, err = r.accounts.Reconcile(ctx, ctrl.Request{NamespacedName: key})
-			if pause = result.RequeueAfter; pause == 0 {
+			if err == nil {
+				pause, failed = result.RequeueAfter, recoveryPause
+			}
+			if pause == 0 {
 				pause = idlePause
 			}
 		}
@@ -121,28 +155,30 @@ func (r *AccountReconciler) replay(ctx context.Context, entry seal.Entry) (err e
 			err = nil
 		}
 	}()
-	if err := r.Keyring.look(ctx); err != nil {
+	account := &v1alpha1.ConnectedAccount{}
+	err = r.Live.Get(ctx, types.NamespacedName{Namespace: entry.Subject.Namespace, Name: entry.Subject.Name}, account)
+	if isGone(err) || err == nil && (string(account.UID) != entry.Subject.UID || r.ClusterID != entry.Subject.ClusterID) {
+		return r.Journal.Remove(entry.Subject.UID, entry.ClaimID) // whoever it was for is gone
+	}
+	if err != nil {
+		return fmt.Errorf("read the account: %w", err)
+	}
+	if err := r.Keyring.look(ctx); errors.Is(err, errKeyringGone) {
+		return fmt.Errorf("%w: %w", errNotOpened, err)
+	} else if err != nil {
 		return err
 	}
 	keyring, _ := r.Keyring.current()
 	receipt, err := keyring.OpenReceipt(entry.Subject, entry.Sealed)
 	if err != nil {
 		if _, isCredential := keyring.Open(seal.PurposeCredential, entry.Subject, entry.Sealed); isCredential == nil {
-			return r.putBack(ctx, entry)
+			return r.putBack(ctx, entry, v1alpha1.Claim{}, account.Status.ClaimSequence+1)
 		}
-		return fmt.Errorf("open the entry: %w", err)
+		return fmt.Errorf("%w: %w", errNotOpened, err)
 	}
 	reply, err := oauth.DecodeReply(receipt.Reply)
 	if err != nil {
-		return fmt.Errorf("read the reply in the entry: %w", err)
-	}
-	account := &v1alpha1.ConnectedAccount{}
-	err = r.Live.Get(ctx, types.NamespacedName{Namespace: entry.Subject.Namespace, Name: entry.Subject.Name}, account)
-	if apierrors.IsNotFound(err) || err == nil && (string(account.UID) != entry.Subject.UID || r.ClusterID != entry.Subject.ClusterID) {
-		return r.Journal.Remove(entry.Subject.UID, entry.ClaimID) // whoever it was for is gone
-	}
-	if err != nil {
-		return fmt.Errorf("read the account: %w", err)
+		return fmt.Errorf("%w: %w", errNotOpened, err)
 	}
 	facts, err := r.gather(ctx, account)
 	if err != nil {

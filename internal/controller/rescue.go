@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -52,6 +51,7 @@ func (r *AccountReconciler) rescue(ctx context.Context, account *v1alpha1.Connec
 	log.FromContext(ctx).Error(errSchemaTooOld, "a credential was dropped from the status of an account; it is written back once the definition is mended")
 	slot, err := r.Journal.Reserve(r.subject(account), id)
 	if err == nil {
+		defer slot.Release()
 		err = slot.Write(dropped.SealedCredential)
 	}
 	if err != nil {
@@ -66,7 +66,7 @@ func (r *AccountReconciler) rescue(ctx context.Context, account *v1alpha1.Connec
 	go func() {
 		defer r.InFlight.end(inFlight)
 		for {
-			if err := r.putBack(ctx, entry); err == nil {
+			if err := r.putBack(ctx, entry, dropped.Claim, dropped.ClaimSequence); err == nil {
 				return
 			}
 			time.Sleep(rescuePause)
@@ -76,13 +76,15 @@ func (r *AccountReconciler) rescue(ctx context.Context, account *v1alpha1.Connec
 
 // putBack writes a credential back that a definition has dropped, unless something else is there by now. The entry goes
 // once that is certain.
-func (r *AccountReconciler) putBack(ctx context.Context, entry seal.Entry) error {
+//
+// The claim comes back with it, if it is known. Otherwise there may have been one: the doubt mark says so.
+func (r *AccountReconciler) putBack(ctx context.Context, entry seal.Entry, claim v1alpha1.Claim, claims int64) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTry)
 	defer cancel()
 	account := &v1alpha1.ConnectedAccount{}
 	err := r.Live.Get(ctx, types.NamespacedName{Namespace: entry.Subject.Namespace, Name: entry.Subject.Name}, account)
 	switch {
-	case apierrors.IsNotFound(err), err == nil && string(account.UID) != entry.Subject.UID:
+	case isGone(err), err == nil && string(account.UID) != entry.Subject.UID:
 		return r.Journal.Remove(entry.Subject.UID, entry.ClaimID)
 	case err != nil:
 		return fmt.Errorf("read the account: %w", err)
@@ -97,6 +99,11 @@ func (r *AccountReconciler) putBack(ctx context.Context, entry seal.Entry) error
 	if account.Status.SealedCredential == "" {
 		account.Status.SealedCredential = entry.Sealed
 		account.Status.BoundTo = v1alpha1.BoundTo{ClusterID: entry.Subject.ClusterID, AccountUID: entry.Subject.UID}
+		if account.Status.Claim.ID == "" {
+			account.Status.Claim = claim
+		}
+		account.Status.ClaimSequence = max(account.Status.ClaimSequence, claims, 1)
+		account.Status.DoubtSequence = account.Status.ClaimSequence
 		if err := r.Client.Status().Update(ctx, account); err != nil {
 			return err
 		}

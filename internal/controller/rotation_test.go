@@ -3,7 +3,9 @@ package controller_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -76,7 +78,12 @@ var _ = Describe("Rotating", func() {
 				Eventually(func() int64 { return get(ctx, account).Status.Rotations }).Should(Equal(int64(rotation + 1)))
 				becomesReady(ctx, account)
 				rests(ctx, account)
-				fmt.Fprintln(GinkgoWriter, suite.wire.since(mark, within(s.namespace)))
+				Expect(paths(suite.wire.since(mark, writesWithin(s.namespace)))).To(Equal([]string{
+					"PUT connectedaccounts/a/status", "PUT connectedaccounts/a/status", "PUT secrets/a",
+				}), "claim, keep, publish")
+				Expect(suite.wire.since(mark, func(made call) bool {
+					return made.method == http.MethodGet && strings.HasSuffix(made.path, "/connectedaccounts/a")
+				})).To(BeEmpty())
 			}
 			Expect(get(ctx, account).Status.Claim).To(BeZero())
 		})

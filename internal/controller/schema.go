@@ -53,6 +53,13 @@ func (s *SchemaProof) tooOld(ctx context.Context, account *v1alpha1.ConnectedAcc
 	return err != nil, err
 }
 
+// known reports whether the definition was seen to keep all.
+func (s *SchemaProof) known() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proven
+}
+
 // prove makes sure that a credential can be kept, before one is asked for; anew where there is reason to doubt it.
 func (s *SchemaProof) prove(ctx context.Context, account *v1alpha1.ConnectedAccount, doubt bool) error {
 	s.mu.Lock()

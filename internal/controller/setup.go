@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -125,6 +126,9 @@ func (r *AccountReconciler) setup(ctx context.Context, manager ctrl.Manager, tok
 	owner := handler.TypedEnqueueRequestForOwner[*metav1.PartialObjectMetadata](manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.ConnectedAccount{}, handler.OnlyControllerOwner())
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.followClaims(ctx, manager); err != nil {
+		return err
+	}
 	keyring, err := r.Keyring.follow(ctx, keyringSecret, r.accounts)
 	if err != nil {
 		return err
@@ -141,6 +145,37 @@ func (r *AccountReconciler) setup(ctx context.Context, manager ctrl.Manager, tok
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("add the controller of accounts: %w", err)
+	}
+	return nil
+}
+
+// followClaims notes, in every replica, since when each claim is as it is: whoever takes the lease over has then waited
+// already, and a grace of the provider's may not have passed.
+func (r *AccountReconciler) followClaims(ctx context.Context, manager ctrl.Manager) error {
+	informer, err := manager.GetCache().GetInformer(ctx, &v1alpha1.ConnectedAccount{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch accounts: %w", err)
+	}
+	note := func(object any) {
+		if account, is := object.(*v1alpha1.ConnectedAccount); is {
+			r.memory.update(account, func(m *accountMemory) {
+				m.watch(account.Status.Claim, r.Journal.Instance(), r.Process, r.Clock.Now())
+			})
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: note, UpdateFunc: func(_, account any) { note(account) },
+		DeleteFunc: func(object any) {
+			if last, is := object.(toolscache.DeletedFinalStateUnknown); is {
+				object = last.Obj
+			}
+			if account, is := object.(*v1alpha1.ConnectedAccount); is {
+				r.memory.forget(client.ObjectKeyFromObject(account))
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("watch accounts: %w", err)
 	}
 	return nil
 }

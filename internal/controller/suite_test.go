@@ -11,19 +11,13 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/controller"
-	"github.com/oauth-operator/oauth-operator/internal/oauth"
-	"github.com/oauth-operator/oauth-operator/internal/seal"
 	"github.com/oauth-operator/oauth-operator/test/cluster"
 )
 
@@ -79,38 +73,6 @@ func startOperator(ctx context.Context, scheme *runtime.Scheme) {
 	suite.wire, suite.clock = &wire{}, &movedClock{}
 	suite.metrics = controller.NewMetrics(suite.clock)
 	run(ctx, suite.wire, ctrl.Options{Scheme: scheme})
-}
-
-// run runs an operator until the end of the node that calls it.
-func run(ctx context.Context, seen *wire, options ctrl.Options) {
-	GinkgoHelper()
-	asOperator, err := suite.cluster.ServiceAccountConfig(ctx, operatorNamespace, "oauth-operator")
-	Expect(err).NotTo(HaveOccurred())
-	asOperator.QPS, asOperator.Burst = 500, 1000
-	asOperator.Wrap(seen.wrap)
-	options.Metrics, options.HealthProbeBindAddress = metricsserver.Options{BindAddress: "0"}, "0"
-	options.Controller = config.Controller{SkipNameValidation: new(true)}
-	manager, err := ctrl.NewManager(asOperator, options)
-	Expect(err).NotTo(HaveOccurred())
-
-	journal, err := seal.OpenJournal(seal.JournalOptions{Dir: GinkgoT().TempDir()})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(journal.Close)
-	kubeSystem := &corev1.Namespace{}
-	Expect(suite.admin.Get(ctx, types.NamespacedName{Name: "kube-system"}, kubeSystem)).To(Succeed())
-	running, stop := context.WithCancel(context.Background())
-	Expect(controller.Setup(running, manager, controller.Options{
-		Namespace: operatorNamespace, ClusterID: string(kubeSystem.UID),
-		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: 8,
-		Clock: suite.clock, Metrics: suite.metrics, InFlight: &controller.InFlight{},
-		Journal: journal, TakeoverWait: 30 * time.Second,
-	})).To(Succeed())
-	stopped := make(chan error, 1)
-	go func() { stopped <- manager.Start(running) }()
-	DeferCleanup(func() {
-		stop()
-		Eventually(stopped).Should(Receive(Succeed()))
-	})
 }
 
 // apiServerAddress is where the API server listens, which nobody may have called.

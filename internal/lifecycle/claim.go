@@ -35,17 +35,19 @@ const (
 	endless = 24 * time.Hour
 	// maxAttempt bounds the count of attempts.
 	maxAttempt = 1 << 20
+	// maxClaimSequence bounds what is believed of the plain count of claims.
+	maxClaimSequence = 1 << 52
 )
 
 // RequestLimit is how long one token request may take. Where the provider declares a grace, a lost answer is found out
-// while the grace lasts: a third of it at most.
+// while the grace lasts: three tenths of it at most, which is less than a claim even of the shortest grace.
 func RequestLimit(client *v1alpha1.OAuthClient) time.Duration {
 	limit := defaultRequestLimit
 	if seconds := client.Spec.TokenRequest.TimeoutSeconds; seconds > 0 {
 		limit = time.Duration(seconds) * time.Second
 	}
 	if grace := Grace(client); grace > 0 {
-		limit = min(limit, grace/3)
+		limit = min(limit, grace*3/10)
 	}
 	return limit
 }
@@ -90,6 +92,7 @@ type Claiming struct {
 // own. An earlier claim is replaced by it, never cleared.
 func WithClaim(f *Facts, plan Plan, by Claiming, now time.Time) v1alpha1.ConnectedAccountStatus {
 	status := *f.Account.Status.DeepCopy()
+	seconds := int32(min(ClaimDuration(f.Client), longestClaim) / time.Second) //nolint:gosec // a minute at most
 	grant, rotation := f.Credential.GrantSequence, f.Credential.Rotation
 	status.ClaimSequence = NextClaimSequence(f)
 	start := &metav1.Time{Time: now.Truncate(time.Second)}
@@ -103,15 +106,16 @@ func WithClaim(f *Facts, plan Plan, by Claiming, now time.Time) v1alpha1.Connect
 	status.Claim = v1alpha1.Claim{
 		ID: by.ID, Sequence: status.ClaimSequence, Attempt: plan.Attempt,
 		GrantSequence: &grant, Rotation: &rotation, Fingerprint: f.Credential.Fingerprint,
-		ClientUID: string(f.Client.UID), Host: by.Host, DurationSeconds: int32(ClaimDuration(f.Client) / time.Second),
+		ClientUID: string(f.Client.UID), Host: by.Host, DurationSeconds: seconds,
 		StartTime: start, Holder: by.Holder,
 	}
 	return status
 }
 
-// NextClaimSequence is the number of the next claim of the account.
+// NextClaimSequence is the number of the next claim of the account. The plain counter may have been edited, and a number
+// that cannot be counted on from would hold every later claim up.
 func NextClaimSequence(f *Facts) int64 {
-	return max(f.Account.Status.ClaimSequence, f.Credential.ClaimSequence, 0) + 1
+	return max(min(f.Account.Status.ClaimSequence, maxClaimSequence), f.Credential.ClaimSequence, 0) + 1
 }
 
 // WithContest announces that a claim whose holder does not finish is taken over.
@@ -143,13 +147,15 @@ func left(f *Facts) bool {
 	return f.ClaimHolder != ClaimForeign || f.ClaimUnchanged >= claimPatience(f)
 }
 
-// claimPatience is how long a foreign claim is left alone in its present state: before it is contested, and after.
+// claimPatience is how long a foreign claim is left alone in its present state: before it is contested, and after. The
+// plain status may have been edited, so that neither is ever shorter than a claim of this client has to be.
 func claimPatience(f *Facts) time.Duration {
 	claim := f.Account.Status.Claim
+	patience := min(max(time.Duration(claim.DurationSeconds)*time.Second, ClaimDuration(f.Client)), longestClaim)
 	if claim.ContestedTime != nil {
-		return f.TakeoverWait
+		patience = max(patience, f.TakeoverWait)
 	}
-	return min(max(time.Duration(claim.DurationSeconds)*time.Second, time.Second), longestClaim)
+	return patience
 }
 
 // mustAnnounce: where the provider forgives no second use, a holder that is only slow is given notice before its claim is
@@ -178,9 +184,13 @@ func retryTime(f *Facts, now time.Time) time.Time {
 	if failed, wait := failures.LastFailureTime, failures.NextAttemptTime; failures.Count > 0 && failed != nil && wait != nil && !failed.After(now.Add(clockTolerance)) {
 		at = earlier(wait.Time, failed.Add(backoffLongest))
 	}
+	if f.Account.Status.Claim.Attempt > 1 && !f.LastAttempt.After(now) {
+		// The first retry is quick; the others keep the least gap, whatever became of the failures in the status.
+		at = later(at, f.LastAttempt.Add(MinAttemptGap))
+	}
 	if reuseRevokes(f.Client) && !inGrace(f, now) {
 		// The next try may end the grant, and the access token with it: that one is used up first.
-		at = later(at, nearEnd(f))
+		at = later(at, nearEnd(f, now))
 	}
 	return at
 }
@@ -188,20 +198,23 @@ func retryTime(f *Facts, now time.Time) time.Time {
 // inGrace: the first try was so short a time ago that the provider forgives another one. It decides only how soon that is
 // made, so that a clock that is wrong costs time and nothing else.
 func inGrace(f *Facts, now time.Time) bool {
-	start := f.Account.Status.Claim.StartTime
-	return start != nil && now.Sub(start.Time).Abs() <= Grace(f.Client)
+	start, grace := f.Account.Status.Claim.StartTime, Grace(f.Client)
+	return grace > 0 && start != nil && now.Sub(start.Time).Abs() <= grace
 }
 
-// nearEnd is when the access token has so little time left that nothing is lost if it ends.
-func nearEnd(f *Facts) time.Time {
+// nearEnd is when the access token has so little time left that nothing is lost if it ends. It is older than the claim: once
+// that has been seen for as long as the token lives, its end has come, whatever the clock says.
+func nearEnd(f *Facts, now time.Time) time.Time {
 	held := f.Credential
 	if !held.HasAccessToken {
 		return time.Time{}
 	}
-	if held.ExpirationTime.IsZero() {
-		return held.IssuedTime.Add(endless)
+	lifetime, lead := endless, time.Duration(0)
+	if !held.ExpirationTime.IsZero() {
+		lifetime = max(held.ExpirationTime.Sub(held.IssuedTime), 0)
+		lead = min(nearEndMost, lifetime/10)
 	}
-	return held.ExpirationTime.Add(-min(nearEndMost, max(held.ExpirationTime.Sub(held.IssuedTime), 0)/10))
+	return earlier(held.IssuedTime.Add(lifetime-lead), now.Add(lifetime-f.ClaimUnchanged))
 }
 
 // nextAttemptNumber counts the tries of one refresh token.
@@ -214,8 +227,12 @@ func nextAttemptNumber(f *Facts) int32 {
 
 // claimWake is when an open claim must be looked at again.
 func claimWake(f *Facts, now time.Time) time.Time {
-	if f.ClaimHolder == ClaimForeign && !left(f) {
+	switch {
+	case !left(f):
 		return now.Add(claimPatience(f) - f.ClaimUnchanged)
+	case clearable(f), mustAnnounce(f):
+		return now
+	default:
+		return later(now, retryTime(f, now))
 	}
-	return later(now, retryTime(f, now))
 }

@@ -26,8 +26,10 @@ const (
 )
 
 // Three faults can be mended without an event that reaches us: a Secret without our label that stands in the account's
-// way, a definition, and whatever keeps a Secret from being written. So they are looked at now and then.
+// way, a definition, and whatever keeps a Secret from being written; and an exchange may end without one. So they are
+// looked at now and then.
 const (
+	exchangeLook   = MinAttemptGap
 	secretLook     = 15 * time.Second
 	definitionLook = time.Minute
 	publishLook    = time.Minute
@@ -78,6 +80,7 @@ func guards() []rule {
 		{"scope not allowed", found(scopesAllowed), Rest},
 		// A token whose use is in doubt is not left in doubt because the Secret is in somebody's way: what comes is kept.
 		{"secret owned by other", func(f *Facts, _ time.Time) bool { return secretOwned(f) != nil && !claimed(f) }, Rest},
+		{"secret not writable", func(f *Facts, now time.Time) bool { return now.Before(writableTime(f)) && !claimed(f) }, Rest},
 		{"suspended", found(suspended), Rest},
 		{"refresh token to import", func(f *Facts, _ time.Time) bool { return importWanted(f) }, ImportToken},
 		{"credential rolled back", found(rolledBack), Rest},
@@ -125,6 +128,14 @@ func Decide(f *Facts, now time.Time) Plan {
 		return plan
 	}
 	return Plan{Rule: first.name, Action: first.action, Publish: publishable(f) && f.Secret != SecretCurrent}
+}
+
+// writableTime is when it is worth to find out again whether the token Secret can be written; zero: it can.
+func writableTime(f *Facts) time.Time {
+	if f.SecretRefused.IsZero() {
+		return time.Time{}
+	}
+	return f.SecretRefused.Add(publishLook)
 }
 
 // publishable: there is a credential that may be in the Secret, and the Secret is ours to write.
@@ -190,7 +201,7 @@ func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time
 		times = append(times, now.Add(publishLook))
 	}
 	times = slices.DeleteFunc(times, func(at time.Time) bool { return !at.After(now) })
-	if callsDespite(all) && !authorizationFinal(&after) || importWanted(&after) {
+	if actsDespite(&after, all) && (importWanted(&after) || !authorizationFinal(&after)) {
 		times = append(times, nextCall(&after, now)...)
 	}
 	if len(times) == 0 {
@@ -199,13 +210,20 @@ func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time
 	return slices.MinFunc(times, time.Time.Compare)
 }
 
-// nextCall is when a rule will call the provider, now at the earliest; none: not without an event.
+// nextCall is when a rule will act, now at the earliest; none: not without an event.
 func nextCall(f *Facts, now time.Time) []time.Time {
-	if claimed(f) {
+	switch {
+	case f.ExchangeOpen:
+		return []time.Time{now.Add(exchangeLook)}
+	case importWanted(f) && claimed(f):
+		return []time.Time{now}
+	case importWanted(f):
+		return []time.Time{later(now, writableTime(f))}
+	case claimed(f):
 		return []time.Time{claimWake(f, now)}
 	}
-	soonest := later(now, nextAttempt(f, now))
-	if f.Credential.State == CredentialHeld && !f.Credential.HasAccessToken || importWanted(f) {
+	soonest := later(now, later(nextAttempt(f, now), writableTime(f)))
+	if f.Credential.State == CredentialHeld && !f.Credential.HasAccessToken {
 		return []time.Time{soonest}
 	}
 	if f.Credential.State == CredentialNone || f.Credential.fromFuture(now) {

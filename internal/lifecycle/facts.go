@@ -25,6 +25,8 @@ type Facts struct {
 	Secret SecretState
 	// KeyringMissing: the keyring Secret is not there, or is another one than this process began with.
 	KeyringMissing bool
+	// SecretRefused is when this process last found that the token Secret cannot be written; zero: it can, or nobody has tried.
+	SecretRefused time.Time
 	// HighestRotation is the highest rotation that is known to have been kept: from the token Secret's own witness, or from
 	// what this process has seen; 0: none is known.
 	HighestRotation int64

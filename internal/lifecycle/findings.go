@@ -27,12 +27,16 @@ func findings(f *Facts) []Finding {
 	return all
 }
 
-// callsDespite: none of the findings keeps the provider from being called.
-func callsDespite(all []Finding) bool {
+// actsDespite: none of the findings keeps the provider from being called, or a refresh token from being imported.
+func actsDespite(f *Facts, all []Finding) bool {
 	return !slices.ContainsFunc(all, func(finding Finding) bool {
 		switch finding.Reason {
 		case v1alpha1.ReasonScopeReduced, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied:
 			return false
+		case v1alpha1.ReasonSecretOwnedByOther:
+			return !claimed(f)
+		case v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged:
+			return !importWanted(f) // these are what another grant mends
 		default:
 			return true
 		}

@@ -40,22 +40,25 @@ func holdsRefreshToken(f *Facts) bool {
 
 // refused: the provider's word on the refresh token is final.
 func refused(f *Facts) bool {
-	if !refreshes(f) || f.Account.Status.Failures.Count <= 0 {
-		return false
-	}
-	class := oauth.Class(f.Account.Status.Failures.Class)
+	return refreshes(f) && f.Account.Status.Failures.Count > 0 && final(f.Account.Status.Failures)
+}
+
+// final: the last failure was the end of a refresh token.
+func final(failures v1alpha1.Failures) bool {
+	class := oauth.Class(failures.Class)
 	return class == oauth.RefreshTokenRejected || class == RefreshTokenLost
 }
 
-// rolledBack finds a credential that is older than one that was kept before. Its refresh token is spent; using it again
-// could end the grant.
+// rolledBack finds a credential that is older than one that was kept before, or that is not there any more. Its refresh
+// token is spent; using it again could end the grant.
 func rolledBack(f *Facts) *Finding {
-	if !holdsRefreshToken(f) || !SingleUse(f.Client) || f.Credential.Rotation >= f.HighestRotation {
+	gone := refreshes(f) && f.Credential.State == CredentialNone
+	if !holdsRefreshToken(f) && !gone || !SingleUse(f.Client) || f.Credential.Rotation >= f.HighestRotation {
 		return nil
 	}
 	return &Finding{
 		v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialRolledBack,
-		"the status holds an earlier credential than was kept before, as after a restore, and its refresh token is not used: " +
+		"the status holds an earlier credential than was kept before, or none, as after a restore, and no earlier refresh token is used: " +
 			"write the later status.sealedCredential back, or have the person authorize again and import the new refresh token (spec.importRefreshTokenRef)",
 	}
 }

@@ -35,6 +35,8 @@ func healthTable() []health {
 	table = append(table, quietStates()...)
 	table = append(table, clientStates()...)
 	table = append(table, credentialStates()...)
+	table = append(table, grantStates()...)
+	table = append(table, refusalStates()...)
 	table = append(table, requestStates()...)
 	return append(table, secretStates()...)
 }

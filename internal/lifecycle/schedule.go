@@ -96,7 +96,8 @@ func Backoff(uid string, failure Failure, count int32, failed time.Time, tokenVa
 		if tokenValid {
 			limit = backoffWhileValid
 		}
-		return backoffFirst + time.Duration(float64(doubled(2*backoffFirst, count, limit)-backoffFirst)*h)
+		wait := backoffFirst + time.Duration(float64(doubled(2*backoffFirst, count, limit)-backoffFirst)*h)
+		return max(wait, min(failure.RetryAfter, time.Hour))
 	default:
 		limit := doubled(backoffSlowFirst, count, time.Hour)
 		return limit/2 + time.Duration(float64(limit/2)*h)

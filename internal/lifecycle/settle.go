@@ -70,6 +70,9 @@ func Kept(status *v1alpha1.ConnectedAccountStatus, stored Credential, result Ver
 	case s.Attempt <= 1 && s.ClaimSequence > status.DoubtSequence:
 		status.DoubtSequence = 0
 	}
+	if final(status.Failures) {
+		status.Failures = v1alpha1.Failures{} // it was said of the token that is replaced, which may be of the same rotation
+	}
 	Dropped(status, s)
 }
 
@@ -116,7 +119,8 @@ func inDoubt(class oauth.Class) bool {
 func doubtWait(uid string, failure Failure, attempt, count int32, failed time.Time, tokenValid bool) time.Duration {
 	h := fraction(uid, failed, count)
 	switch {
-	case failure.Class == oauth.Throttled:
+	case !inDoubt(failure.Class), failure.RetryAfter > 0:
+		// Whether or not there is a doubt from before, what was not sent, or was refused, is not sent again at once.
 		return Backoff(uid, failure, count, failed, tokenValid)
 	case attempt <= 1:
 		return 300*time.Millisecond + time.Duration(float64(700*time.Millisecond)*h)

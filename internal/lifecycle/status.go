@@ -24,6 +24,7 @@ func Status(f *Facts, done Done, now time.Time) v1alpha1.ConnectedAccountStatus 
 	status.ObservedGeneration = &generation
 	setFailures(f, &status, done, now)
 	setTimes(f, &status)
+	f = withFailures(f, status.Failures)
 
 	conditions := conditionSetter{&status.Conditions, generation, now}
 	all := findings(f)
@@ -59,6 +60,17 @@ func setFailures(f *Facts, status *v1alpha1.ConnectedAccountStatus, done Done, n
 	case f.Credential.State == CredentialHeld && f.Credential.Rotation != status.Rotations:
 		*failures = v1alpha1.Failures{}
 	}
+}
+
+// withFailures is the facts with the failures as they are by now: what is said of the grant is said in the same lap.
+func withFailures(f *Facts, failures v1alpha1.Failures) *Facts {
+	if was := f.Account.Status.Failures; was.Count == failures.Count && was.Class == failures.Class {
+		return f
+	}
+	known, account := *f, *f.Account
+	account.Status.Failures = failures
+	known.Account = &account
+	return &known
 }
 
 // setTimes copies what people may want to know out of the credential.
@@ -196,6 +208,8 @@ func (c conditionSetter) published(f *Facts, all []Finding, done Done) metav1.Co
 		return c.judged(kind, all, "", "")
 	case done.Published || f.Secret == SecretCurrent && publishable(f):
 		return c.set(kind, metav1.ConditionTrue, v1alpha1.ReasonPublished, "the Secret "+TokenSecretName(f.Account)+" holds the token")
+	case before != nil && before.Reason == v1alpha1.ReasonSecretWriteFailed && c.now.Before(writableTime(f)):
+		return c.set(kind, before.Status, before.Reason, before.Message)
 	case before != nil && before.Status == metav1.ConditionTrue && holdsEarlierToken(f, c.now):
 		return c.set(kind, before.Status, before.Reason, before.Message)
 	default:

@@ -99,10 +99,9 @@ func elsewhere(f *lifecycle.Facts) {
 }
 
 // settle writes the status into the account, as often as it changes it: what a few laps leave behind.
-func settle(f *lifecycle.Facts, done lifecycle.Done, now time.Time) v1alpha1.ConnectedAccountStatus {
+func settle(f *lifecycle.Facts, done lifecycle.Done, now time.Time) {
 	f.Account.Status = lifecycle.Status(f, done, now)
 	f.Account.Status = lifecycle.Status(f, lifecycle.Done{PublishFinding: done.PublishFinding}, now)
-	return f.Account.Status
 }
 
 func condition(status v1alpha1.ConnectedAccountStatus, kind string) metav1.Condition {

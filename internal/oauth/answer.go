@@ -70,7 +70,7 @@ func judge(r *reply, grant GrantType) (Answer, *Error) {
 	case !r.tooLarge && problem == "" && isPresent(found.Error):
 		return Answer{}, errorAnswer(r, found, grant)
 	case !r.isSuccess():
-		return Answer{}, statusAnswer(r)
+		return Answer{}, statusAnswer(r, grant)
 	case r.tooLarge:
 		return Answer{}, r.failure(OutcomeUnknown, reasonTooLarge)
 	case problem != "" && problem != reasonDuplicate:
@@ -156,12 +156,12 @@ func errorAnswer(r *reply, found fields, grant GrantType) *Error {
 	code, _ := readText(found.Error)
 	class, registered := classOf(code)
 	if !registered {
-		failure := statusAnswer(r)
+		failure := statusAnswer(r, grant)
 		failure.Code = CodeUnrecognised
 		return failure
 	}
 	class = classFor(class, grant)
-	if r.asksToWait() {
+	if r.asksToWait(grant) {
 		class = Throttled
 	}
 	reason := reasonFor(class)
@@ -197,9 +197,9 @@ func reasonFor(class Class) string {
 }
 
 // statusAnswer judges by the status alone.
-func statusAnswer(r *reply) *Error {
+func statusAnswer(r *reply, grant GrantType) *Error {
 	switch {
-	case r.asksToWait():
+	case r.asksToWait(grant):
 		return r.failure(Throttled, reasonThrottled)
 	case r.isSuccess():
 		return r.failure(InvalidResponse, reasonCode)
@@ -212,14 +212,16 @@ func statusAnswer(r *reply) *Error {
 	}
 }
 
-func (r *reply) asksToWait() bool {
+// asksToWait: the request was turned away. A gateway says 503 too where it has lost sight of a request that it passed on,
+// so that where a token may be spent by it, nobody knows.
+func (r *reply) asksToWait(grant GrantType) bool {
 	return r.status == http.StatusTooManyRequests ||
-		r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != ""
+		grant == GrantClientCredentials && r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != ""
 }
 
 func (r *reply) failure(class Class, reason string) *Error {
 	failure := &Error{Class: class, Status: r.status, Reason: reason}
-	if class == Throttled {
+	if class == Throttled || r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != "" {
 		failure.RetryAfter = retryAfter(r.header.Get("Retry-After"), r.received)
 	}
 	return failure

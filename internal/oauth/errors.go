@@ -45,7 +45,7 @@ type Error struct {
 	Class      Class
 	Code       string        // a registered OAuth error code, CodeUnrecognised, or "" where the answer named none
 	Status     int           // HTTP status; 0 where no status line was read
-	RetryAfter time.Duration // for Throttled: 1 s to 1 h; else 0
+	RetryAfter time.Duration // for Throttled, and for 503 where the server says it: 1 s to 1 h; else 0
 	Reason     string        // a sentence of ours from a fixed vocabulary, with what to do; fit for conditions and events
 
 	err error // see filteredCause

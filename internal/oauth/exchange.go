@@ -136,9 +136,28 @@ func (r *Request) send(ctx context.Context, started time.Time, limit time.Durati
 	return wrap(got.reply), nil
 }
 
+const (
+	// pauseSign is how far beyond its limit a request is found where the process was paused; a busy machine is less late.
+	pauseSign = 500 * time.Millisecond
+	// pausedRead is for how long an answer that came meanwhile is then read.
+	pausedRead = 3 * time.Second
+)
+
 // atTheLimit takes what has arrived by now. It does not wait for the transport's own end, because closing a connection
-// can take seconds where the server reads nothing.
+// can take seconds where the server reads nothing. A process that was paused until long after the limit is another matter:
+// the answer may lie in its socket, and whoever reads it needs a moment.
 func (r *Request) atTheLimit(ctx context.Context) arrival {
+	moment := time.Duration(0)
+	if r.sending.remaining() < -pauseSign {
+		moment = pausedRead
+	}
+	timer := time.NewTimer(moment)
+	defer timer.Stop()
+	select {
+	case got := <-r.arrived:
+		return got
+	case <-timer.C:
+	}
 	select {
 	case got := <-r.arrived:
 		return got

@@ -369,6 +369,35 @@ func TestSendIsBoundedByItsLimit(t *testing.T) {
 	}
 }
 
+// A process that is stopped while the answer comes, and goes on after its limit, still takes the answer: it may be the only
+// place where the next refresh token is.
+func TestAnAnswerThatCameDuringAPauseIsTaken(t *testing.T) {
+	t.Parallel()
+	const limit = 200 * time.Millisecond
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	peers, trusting := peers(t)
+	client := newClient(t, func(o *oauth.Options) { trusting(o); o.Clock = clock })
+	request, conn := peers["http"].ready(t.Context(), t, client)
+	go func() {
+		got, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			t.Errorf("no request: %v", err)
+			return
+		}
+		_, _ = io.Copy(io.Discard, got.Body)
+		clock.SetTime(clock.Now().Add(time.Minute)) // the pause
+		<-time.After(2 * limit)                     // the limit has passed by any clock
+		_, _ = io.WriteString(conn, httpAnswer(200, "application/json", `{"access_token":"a","token_type":"Bearer","refresh_token":"next"}`))
+	}()
+	reply, err := request.Send(t.Context(), clock.Now(), limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := reply.Judge(oauth.GrantRefreshToken); err != nil || answer.RefreshToken.Reveal() != "next" {
+		t.Errorf("got %v, %v", answer, err)
+	}
+}
+
 func TestAClockThatIsSetBackDoesNotLengthenTheLimit(t *testing.T) {
 	t.Parallel()
 	fake := clocktesting.NewFakePassiveClock(start())

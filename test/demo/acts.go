@@ -9,7 +9,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/test/stage"
 )
 
@@ -29,14 +31,17 @@ func (d *demo) play(ctx context.Context) error {
 		func(ctx context.Context) error { return d.callWithExpired(ctx, first) },
 		d.restartOperator,
 		func(ctx context.Context) error { return d.editSecret(ctx, "smartbills") },
+		d.killOperator,
 	} {
 		if err := act(ctx); err != nil {
 			return err
 		}
 	}
-	d.screen.sayf("waiting until each token has been renewed %d times", leastRenewals)
+	d.screen.sayf("waiting until each token has been renewed %d times, and %d refresh tokens of each import are spent", leastRenewals, leastRotations)
 	err = d.await(ctx, "the renewals", mostRun-time.Since(began), func(context.Context) (bool, error) {
-		enough, err := d.everyTally(func(of accountTally) bool { return of.renewals() >= leastRenewals })
+		enough, err := d.everyTally(func(of accountTally) bool {
+			return of.renewals() >= leastRenewals && (!of.imported || of.spent >= leastRotations)
+		})
 		return enough && time.Since(began) >= leastRun, err
 	})
 	if err != nil && ctx.Err() == nil {
@@ -100,11 +105,66 @@ func (d *demo) restartOperator(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if d.operator, err = d.stage.StartOperator(ctx, stage.OperatorOptions{}); err != nil {
+	if d.operator, err = d.startOperator(ctx); err != nil {
 		return err
 	}
 	d.screen.sayf("the operator is back after %s", time.Since(began).Round(10*time.Millisecond))
 	return nil
+}
+
+// killOperator ends the operator without warning, and starts it again in the same pod. It waits until that process has spent
+// refresh tokens, and for a moment at which no token request is open, or about to be made: a kill between a provider's
+// decision and its reply costs a refresh token for good, whoever holds it. What a kill at the other moments of a request
+// does, the end-to-end tests show.
+func (d *demo) killOperator(ctx context.Context) error {
+	before, err := d.tally.read()
+	if err != nil {
+		return err
+	}
+	err = d.await(ctx, "the operator to spend a refresh token of each import", bound, func(context.Context) (bool, error) {
+		now, err := d.tally.read()
+		for name, of := range now {
+			if of.imported && of.spent == before[name].spent {
+				return false, err
+			}
+		}
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.await(ctx, "a moment between token requests", bound, d.quiet); err != nil {
+		return err
+	}
+	began := time.Now()
+	operator := d.operator
+	d.operator = nil
+	if err := operator.Kill(); err != nil {
+		return err
+	}
+	d.screen.sayf("the operator is killed (kill -9), at a moment without a token request, and started again in the same pod")
+	d.screen.sayf("this once without leader election: the lease of the dead lasts 15 s more, as long as a token lives here")
+	if d.operator, err = d.startOperator(ctx, "--leader-elect=false"); err != nil {
+		return err
+	}
+	d.screen.sayf("the operator is back after %s", time.Since(began).Round(10*time.Millisecond))
+	return nil
+}
+
+// quiet reports whether no account has a token request open, or due within a moment.
+func (d *demo) quiet(ctx context.Context) (bool, error) {
+	const moment = 500 * time.Millisecond
+	accounts := &v1alpha1.ConnectedAccountList{}
+	if err := d.accounts.List(ctx, accounts, client.InNamespace(stage.Namespace)); err != nil {
+		return false, err
+	}
+	for i := range accounts.Items {
+		status := &accounts.Items[i].Status
+		if status.Claim.ID != "" || status.NextRefreshTime == nil || time.Until(status.NextRefreshTime.Time) < moment {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // keepRunning has the verdict spoken on what was written so far, lets everything go on, and ends it when the user does.
@@ -131,7 +191,7 @@ func (d *demo) keepRunning(ctx context.Context) int {
 // goOn starts again what was stopped for the verdict, and returns when the user has had enough or a program has ended.
 func (d *demo) goOn(ctx context.Context) error {
 	var err error
-	if d.operator, err = d.stage.StartOperator(ctx, stage.OperatorOptions{}); err != nil {
+	if d.operator, err = d.startOperator(ctx); err != nil {
 		return err
 	}
 	if err := d.startActors(ctx); err != nil {

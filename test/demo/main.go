@@ -33,9 +33,13 @@ const (
 	tokenLifetime = 15 * time.Second
 	// leastRun is how long the workloads call at least, and leastRenewals how often each token is renewed meanwhile. A
 	// renewal comes every 10 s at the latest; mostRun is the time after which it is no use to wait on.
-	leastRun      = 40 * time.Second
+	leastRun      = 36 * time.Second
 	leastRenewals = 3
 	mostRun       = 70 * time.Second
+	// leastRotations is how many refresh tokens of each imported account are spent meanwhile. Their access tokens are
+	// renewed importLead before they end, so after 6 or 7 s.
+	leastRotations = 5
+	importLead     = 8 * time.Second
 	// bound is how long anything else is waited for. It takes a second or so, and more only on a busy machine.
 	bound        = 30 * time.Second
 	pollInterval = 50 * time.Millisecond
@@ -107,12 +111,18 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	d.tally = newTally(d.stage.Provider.Ledger)
-	if d.operator, err = d.stage.StartOperator(ctx, stage.OperatorOptions{}); err != nil {
+	if d.operator, err = d.startOperator(ctx); err != nil {
 		return err
 	}
 	if d.samples, err = d.stage.ApplySamples(ctx); err != nil {
 		return err
 	}
+	imports, err := d.stage.ApplyImports(ctx, stage.ImportOptions{RefreshBefore: importLead})
+	if err != nil {
+		return err
+	}
+	d.samples = append(d.samples, imports...)
+	d.screen.sayf("the user has put the refresh tokens of %d consents, given elsewhere, into Secrets for the operator to take over", len(imports))
 	if d.developer, err = d.stage.Kubeconfig(ctx, stage.Namespace, stage.Developer); err != nil {
 		return err
 	}
@@ -121,6 +131,11 @@ func (d *demo) prepare(ctx context.Context) error {
 	}
 	d.screen.sayf("each workload has its token and calls the API, 10 times a second")
 	return nil
+}
+
+// startOperator starts it in the one pod that the demo has: whatever ends it, its journal is there again.
+func (d *demo) startOperator(ctx context.Context, flags ...string) (*stage.Operator, error) {
+	return d.stage.StartOperator(ctx, stage.OperatorOptions{JournalDir: filepath.Join(d.stage.Dir, "journal"), ExtraArgs: flags})
 }
 
 // findPrograms returns the folder of the demo's programs: that of this one, or where they are not, a new one.

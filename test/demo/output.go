@@ -31,7 +31,7 @@ func (d *demo) searchOutput(ctx context.Context) error {
 	}
 	var found []error
 	for where, text := range map[string][]byte{"the output": shown, "the operator's log": logged} {
-		if bytes.Contains(text, []byte(provider.AccessTokenPrefix)) {
+		if bytes.Contains(text, []byte(provider.AccessTokenPrefix)) || bytes.Contains(text, []byte(provider.RefreshTokenPrefix)) {
 			found = append(found, fmt.Errorf("%s shows a token", where))
 		}
 		for _, secret := range secrets {
@@ -43,11 +43,15 @@ func (d *demo) searchOutput(ctx context.Context) error {
 	return errors.Join(found...)
 }
 
-// secrets are the client secrets and the tokens in the Secrets now.
+// secrets are the client secrets, the imported refresh tokens, and the tokens in the Secrets now.
 func (d *demo) secrets(ctx context.Context) ([]string, error) {
 	var all []string
 	for _, sample := range d.samples {
-		for name, key := range map[string]string{sample.Name: "access_token", sample.Client + "-client": "client_secret"} {
+		places := map[string]string{sample.Name: "access_token", sample.Client + "-client": "client_secret"}
+		if sample.ImportedFrom != "" {
+			places[sample.ImportedFrom] = "refresh_token"
+		}
+		for name, key := range places {
 			held, err := d.stage.Secret(ctx, name)
 			if err != nil {
 				return nil, err

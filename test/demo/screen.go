@@ -20,13 +20,15 @@ import (
 
 const explanation = `oauth-operator: the demo, about a minute
 
-Two OAuth providers, four accounts, four workloads. The operator gets an access token for each account and writes it
-into a Secret, anew before it ends. Each workload calls its provider's API with what is in its Secret's files.
+Two OAuth providers, six accounts, six workloads. The operator gets an access token for each account and writes it
+into a Secret, anew before it ends. Each workload calls its provider's API with what is in its Secret's files. Two of
+the accounts are customers' who consented elsewhere; their refresh tokens were handed over. Each of those is good for one
+use, which brings the next one, and using one twice ends the customer's consent.
 
   real      etcd, kube-apiserver with RBAC, admission policies and audit log, and the garbage collector
             the operator's own program, installed from config/default, with the flags of its Deployment and a token of
             its ServiceAccount: no more rights than there
-            config/samples, applied by kubectl as a user with the role admin in one namespace
+            config/samples and its imports, applied by kubectl as a user with the role admin in one namespace
   stand-in  the providers: one program that plays both to the letter; their tokens live 15 s in place of hours
             the kubelet: there are no nodes, so a program of the demo writes the Secrets' files, 0 to 2 s late
             Pods: operator and workloads are processes of this machine; the operator listens on free ports of
@@ -95,10 +97,15 @@ func (s *screen) replace(text string, table []string) {
 	_, _ = io.WriteString(s.out, all.String()) // whoever looks at it has gone
 }
 
+// noRotations is shown for an account without a refresh token.
+const noRotations = "-"
+
 // row is an account in the table.
 type row struct {
 	name, ready, expires     string
 	renewals, calls, refused int
+	// rotations is how many refresh tokens were spent, or "-" where there is none.
+	rotations string
 }
 
 // show keeps the table up to date, or writes a line now and then where there is no terminal, until stop.
@@ -134,10 +141,10 @@ func (s *screen) update(rows []row) {
 		s.sayf("%s", plain(rows))
 		return
 	}
-	const format = "  %-24s %-6s %-11s %-9s %-7s %s"
-	table := []string{"", fmt.Sprintf(format, "ACCOUNT", "READY", "EXPIRES IN", "RENEWALS", "CALLS", "REFUSED")}
+	const format = "  %-24s %-6s %-11s %-9s %-10s %-7s %s"
+	table := []string{"", fmt.Sprintf(format, "ACCOUNT", "READY", "EXPIRES IN", "RENEWALS", "ROTATIONS", "CALLS", "REFUSED")}
 	for _, each := range rows {
-		table = append(table, fmt.Sprintf(format, each.name, each.ready, each.expires, fmt.Sprint(each.renewals), fmt.Sprint(each.calls), fmt.Sprint(each.refused)))
+		table = append(table, fmt.Sprintf(format, each.name, each.ready, each.expires, fmt.Sprint(each.renewals), each.rotations, fmt.Sprint(each.calls), fmt.Sprint(each.refused)))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,6 +161,9 @@ func plain(rows []row) string {
 		}
 		calls, refused = calls+each.calls, refused+each.refused
 		parts[i] = fmt.Sprintf("%s %d (%s)", each.name, each.renewals, each.expires)
+		if each.rotations != noRotations {
+			parts[i] = fmt.Sprintf("%s %d (%s; rotation %s)", each.name, each.renewals, each.expires, each.rotations)
+		}
 	}
 	return fmt.Sprintf("%d of %d ready, %d calls, %d refused; renewals (and expiry in): %s", ready, len(rows), calls, refused, strings.Join(parts, ", "))
 }
@@ -190,7 +200,13 @@ func (d *demo) rows(ctx context.Context) ([]row, error) {
 	for i := range accounts.Items {
 		account := &accounts.Items[i]
 		of := tallies[account.Name]
-		current := row{name: account.Name, ready: "-", expires: "-", renewals: of.renewals(), calls: of.calls, refused: of.refused}
+		current := row{
+			name: account.Name, ready: "-", expires: "-", rotations: noRotations,
+			renewals: of.renewals(), calls: of.calls, refused: of.refused,
+		}
+		if of.imported {
+			current.rotations = fmt.Sprint(of.spent)
+		}
 		if ready := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
 			current.ready = string(ready.Status)
 		}

@@ -19,6 +19,9 @@ type accountTally struct {
 	refused int
 	// tokens are the fingerprints of the tokens that were accepted, in the order of their first use.
 	tokens []string
+	// imported: the account takes over a consent. spent is how many of its refresh tokens were used.
+	imported bool
+	spent    int
 }
 
 // renewals is how often the workload has got another token.
@@ -59,19 +62,33 @@ func (t *tally) read() (map[string]accountTally, error) {
 		if err := json.Unmarshal(bytes.TrimSpace(line), &entry); err != nil {
 			return nil, err
 		}
-		if entry.Kind == provider.KindAPI && entry.Expect == "" {
-			t.count(entry)
-		}
+		t.count(entry)
 	}
 }
 
 func (t *tally) count(entry provider.Entry) {
-	of := t.accounts[entry.Workload]
-	of.calls++
-	if entry.Outcome != provider.Granted {
-		of.refused++
-	} else if !slices.Contains(of.tokens, entry.AccessFingerprint) {
-		of.tokens = append(slices.Clone(of.tokens), entry.AccessFingerprint)
+	name := entry.Workload
+	if entry.Kind != provider.KindAPI {
+		name = entry.User // as the stage names the users
 	}
-	t.accounts[entry.Workload] = of
+	of := t.accounts[name]
+	switch {
+	case name == "" || entry.Expect != "":
+		return
+	case entry.Kind == provider.KindSpent:
+		of.spent++
+	case entry.Kind == provider.KindIssued && entry.Request == 0:
+		of.imported = true
+	case entry.Kind != provider.KindAPI:
+		return
+	case entry.Outcome != provider.Granted:
+		of.calls++
+		of.refused++
+	default:
+		of.calls++
+		if !slices.Contains(of.tokens, entry.AccessFingerprint) {
+			of.tokens = append(slices.Clone(of.tokens), entry.AccessFingerprint)
+		}
+	}
+	t.accounts[name] = of
 }

@@ -33,14 +33,24 @@ const (
 	patience = 90 * time.Second
 )
 
-// play sets a stage up, with the samples applied and the operator at work until all accounts are ready.
+// play sets a stage up, with the samples applied.
 func play(t *testing.T) (*stage.Stage, []stage.Sample) {
+	t.Helper()
+	played := set(t, stage.Options{})
+	samples, err := played.ApplySamples(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return played, samples
+}
+
+// set sets a stage up.
+func set(t *testing.T, options stage.Options) *stage.Stage {
 	t.Helper()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
 	}
-	ctx := t.Context()
-	played, err := stage.Start(ctx, stage.Options{})
+	played, err := stage.Start(t.Context(), options)
 	if played != nil {
 		t.Cleanup(func() {
 			if err := played.Stop(); err != nil {
@@ -58,11 +68,7 @@ func play(t *testing.T) (*stage.Stage, []stage.Sample) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	samples, err := played.ApplySamples(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return played, samples
+	return played
 }
 
 func start(t *testing.T, played *stage.Stage, options stage.OperatorOptions) *stage.Operator {

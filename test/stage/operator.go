@@ -117,8 +117,8 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 }
 
 // Ready reports whether the operator calls itself ready.
-func (o *Operator) Ready() bool {
-	return !o.Ended() && answersOK(context.Background(), o.ProbeURL+"/readyz")
+func (o *Operator) Ready(ctx context.Context) bool {
+	return !o.Ended() && answersOK(ctx, o.ProbeURL+"/readyz")
 }
 
 // environmentOf is what the kubelet would make of the container's variables.

@@ -8,11 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
-	"time"
+	"slices"
 
 	"github.com/oauth-operator/oauth-operator/test/provider"
 )
@@ -31,28 +32,41 @@ type Provider struct {
 	// Ledger is the file that its ledger is appended to; see provider.ReadLedger.
 	Ledger string
 
-	registrations map[string]registration
+	// registrations are the clients of the samples, by the names that they have there.
+	registrations map[string]provider.Registration
 }
 
-// registration is one client at the provider, by the name that its sample has.
-type registration struct {
-	contract provider.Contract
-	id       string
-	secret   string
+// registrations gives each client of the samples one at the provider, for the grants that the sample has.
+func (s *Stage) registrations() map[string]provider.Registration {
+	reuse := s.options.Reuse
+	if reuse.Kind == "" {
+		reuse.Kind = provider.RevokeFamily
+	}
+	own := []string{provider.GrantClientCredentials}
+	customers := []string{provider.GrantAuthorizationCode, provider.GrantRefreshToken}
+	scopes, accounts := []string{"contact", "invoices"}, []string{ConnectedAccountID}
+	all := map[string]provider.Registration{
+		"smartbusiness":           {Contract: provider.SmartBusiness, Scopes: scopes, Grants: own},
+		"smartbills":              {Contract: provider.Smartbills, Accounts: accounts, Grants: own},
+		"smartbusiness-customers": {Contract: provider.SmartBusiness, Scopes: scopes, Grants: customers, Reuse: reuse},
+		"smartbills-customers":    {Contract: provider.Smartbills, Accounts: accounts, Grants: customers, Reuse: reuse},
+	}
+	for name, each := range all {
+		each.ClientID, each.ClientSecret, each.AccessTokenLifetime = "demo-"+name, rand.Text(), s.options.TokenLifetime
+		all[name] = each
+	}
+	return all
 }
 
-// startProvider starts the provider with a registration for each sample.
+// startProvider starts the provider with a registration for each client of the samples.
 func (s *Stage) startProvider(ctx context.Context) (*Provider, error) {
 	p := &Provider{
-		CAFile: filepath.Join(s.Dir, "provider", "ca.crt"),
-		Ledger: filepath.Join(s.Dir, "ledger.jsonl"),
-		registrations: map[string]registration{
-			"smartbusiness": {provider.SmartBusiness, "demo-smartbusiness", rand.Text()},
-			"smartbills":    {provider.Smartbills, "demo-smartbills", rand.Text()},
-		},
+		CAFile:        filepath.Join(s.Dir, "provider", "ca.crt"),
+		Ledger:        filepath.Join(s.Dir, "ledger.jsonl"),
+		registrations: s.registrations(),
 	}
 	config := filepath.Join(s.Dir, "provider.json")
-	if err := p.writeConfig(config, s.options.TokenLifetime); err != nil {
+	if err := p.writeConfig(config, s.options.Registrations); err != nil {
 		return nil, err
 	}
 	var err error
@@ -83,29 +97,38 @@ func (s *Stage) startProvider(ctx context.Context) (*Provider, error) {
 }
 
 // writeConfig writes the registrations. They hold client secrets, so only the owner may read them.
-func (p *Provider) writeConfig(path string, lifetime time.Duration) error {
+func (p *Provider) writeConfig(path string, more []provider.Registration) error {
 	var registrations []map[string]any
-	for _, name := range []string{"smartbusiness", "smartbills"} {
-		each := p.registrations[name]
-		config := map[string]any{
-			"contract": each.contract, "client_id": each.id, "client_secret": each.secret,
-			"grants": []string{provider.GrantClientCredentials},
-		}
-		if lifetime > 0 {
-			config["access_token_lifetime"] = lifetime.String()
-		}
-		if each.contract == provider.SmartBusiness {
-			config["scopes"] = []string{"contact", "invoices"}
-		} else {
-			config["accounts"] = []string{ConnectedAccountID}
-		}
-		registrations = append(registrations, config)
+	for _, name := range slices.Sorted(maps.Keys(p.registrations)) {
+		registrations = append(registrations, configOf(p.registrations[name]))
+	}
+	for _, each := range more {
+		registrations = append(registrations, configOf(each))
 	}
 	content, err := json.Marshal(map[string]any{"registrations": registrations})
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(path, content, 0o600)
+}
+
+// configOf is a registration as the provider's configuration writes it.
+func configOf(each provider.Registration) map[string]any {
+	config := map[string]any{
+		"contract": each.Contract, "client_id": each.ClientID, "client_secret": each.ClientSecret, "scopes": each.Scopes,
+		"redirect_uris": each.RedirectURIs, "accounts": each.Accounts, "grants": each.Grants, "pkce": each.PKCE, "allow_basic": each.AllowBasic,
+	}
+	if each.AccessTokenLifetime > 0 {
+		config["access_token_lifetime"] = each.AccessTokenLifetime.String()
+	}
+	if each.Reuse.Kind != "" {
+		reuse := map[string]any{"kind": each.Reuse.Kind}
+		if each.Reuse.Grace > 0 {
+			reuse["grace"], reuse["after_grace"] = each.Reuse.Grace.String(), each.Reuse.AfterGrace
+		}
+		config["reuse"] = reuse
+	}
+	return config
 }
 
 // Control posts a message to the provider's control API and returns the answer's body. test/provider lists what can be
@@ -116,6 +139,20 @@ func (p *Provider) Control(ctx context.Context, path string, message any) ([]byt
 		return nil, err
 	}
 	return p.control(ctx, http.MethodPost, path, bytes.NewReader(body))
+}
+
+// Grant has a user consent to a client, without a browser, and returns what the client would have got: an access that was
+// obtained elsewhere.
+func (p *Provider) Grant(ctx context.Context, clientID, user string) (provider.Grant, error) {
+	answer, err := p.Control(ctx, "/-/grant", map[string]string{"client_id": clientID, "user": user})
+	if err != nil {
+		return provider.Grant{}, err
+	}
+	var granted provider.Grant
+	if err := json.Unmarshal(answer, &granted); err != nil {
+		return provider.Grant{}, fmt.Errorf("provider's control API: %w", err)
+	}
+	return granted, nil
 }
 
 // FlushLedger has the ledger's file hold all that the provider has done until now. It writes calls of its API with a

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
@@ -38,6 +40,8 @@ type Sample struct {
 	Client string
 	// OnBehalfOf is the connected account that it names, or nothing.
 	OnBehalfOf string
+	// ImportedFrom is the Secret with the refresh token that the account takes over, or nothing.
+	ImportedFrom string
 }
 
 // sampleFile is a file of config/samples.
@@ -46,17 +50,24 @@ type sampleFile struct {
 	text     string
 	client   v1alpha1.OAuthClient
 	accounts []v1alpha1.ConnectedAccount
+	// secret is the Secret with a place for a refresh token, if the file has one.
+	secret corev1.Secret
 }
 
 // ApplySamples does what a newcomer does, with kubectl, as a user with the role admin in the namespace shop and no other:
 // the Secrets, by the commands that the samples print, and then the samples. They are unchanged but for the host of the
 // endpoints, the client id, and the provider's CA. It returns the accounts.
 func (s *Stage) ApplySamples(ctx context.Context) ([]Sample, error) {
+	return s.apply(ctx, filepath.Join("config", "samples"), nil)
+}
+
+// apply applies the samples of a folder, with further patches for each of its files.
+func (s *Stage) apply(ctx context.Context, folder string, more func(sampleFile) ([]kustomizePatch, error)) ([]Sample, error) {
 	kubeconfig, err := s.developer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	files, err := s.readSamples()
+	files, err := s.readSamples(folder)
 	if err != nil {
 		return nil, err
 	}
@@ -66,24 +77,40 @@ func (s *Stage) ApplySamples(ctx context.Context) ([]Sample, error) {
 			return nil, err
 		}
 		for _, account := range file.accounts {
-			samples = append(samples, Sample{Name: account.Name, Client: account.Spec.ClientRef.Name, OnBehalfOf: account.Spec.OnBehalfOf})
+			samples = append(samples, Sample{
+				Name: account.Name, Client: account.Spec.ClientRef.Name, OnBehalfOf: account.Spec.OnBehalfOf,
+				ImportedFrom: account.Spec.ImportRefreshTokenRef.Name,
+			})
 		}
 	}
-	overlay, err := s.writeOverlay(files)
+	overlay, err := s.writeOverlay(folder, files, more)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.publishAuthority(ctx, kubeconfig); err != nil {
+		return nil, err
+	}
+	if _, err := s.Kubectl(ctx, kubeconfig, "apply", "--kustomize", overlay, "--namespace="+Namespace); err != nil {
+		return nil, err
+	}
+	s.logf("applied %s in the namespace %s", folder, Namespace)
+	return samples, nil
+}
+
+// publishAuthority puts the provider's CA where the clients look for it, once.
+func (s *Stage) publishAuthority(ctx context.Context, kubeconfig string) error {
+	if _, err := s.Secret(ctx, authoritySecret); !apierrors.IsNotFound(err) {
+		return err
 	}
 	for _, arguments := range [][]string{
 		{"create", "secret", "generic", authoritySecret, "--from-file=" + authorityKey + "=" + s.Provider.CAFile},
 		{"label", "secret", authoritySecret, v1alpha1.LabelCredential + "=true"},
-		{"apply", "--kustomize", overlay},
 	} {
 		if _, err := s.Kubectl(ctx, kubeconfig, append(arguments, "--namespace="+Namespace)...); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	s.logf("applied config/samples in the namespace %s", Namespace)
-	return samples, nil
+	return nil
 }
 
 // developer makes the namespace and the user, and returns the user's kubeconfig.
@@ -109,8 +136,8 @@ func (s *Stage) Kubectl(ctx context.Context, kubeconfig string, arguments ...str
 	return string(output), nil
 }
 
-func (s *Stage) readSamples() ([]sampleFile, error) {
-	paths, err := filepath.Glob(filepath.Join(s.Root, "config", "samples", "*.yaml"))
+func (s *Stage) readSamples(folder string) ([]sampleFile, error) {
+	paths, err := filepath.Glob(filepath.Join(s.Root, folder, "*.yaml"))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +157,7 @@ func (s *Stage) readSamples() ([]sampleFile, error) {
 		files = append(files, file)
 	}
 	if len(files) == 0 {
-		return nil, errors.New("there are no samples in config/samples")
+		return nil, errors.New("there are no samples in " + folder)
 	}
 	return files, nil
 }
@@ -154,6 +181,8 @@ func (f *sampleFile) decode(text []byte) error {
 		case "ConnectedAccount":
 			f.accounts = append(f.accounts, v1alpha1.ConnectedAccount{})
 			err = yaml.UnmarshalStrict(again, &f.accounts[len(f.accounts)-1])
+		case "Secret":
+			err = yaml.UnmarshalStrict(again, &f.secret)
 		default:
 			err = fmt.Errorf("it has a %v in it", document["kind"])
 		}
@@ -187,7 +216,7 @@ func (s *Stage) runPrinted(ctx context.Context, kubeconfig string, file sampleFi
 		for i, word := range words {
 			word = strings.ReplaceAll(word, endpoint.Host, here.Host)
 			if before, isSecret := strings.CutSuffix(word, "=..."); isSecret {
-				word = before + "=" + known.secret
+				word = before + "=" + known.ClientSecret
 			}
 			words[i] = word
 		}
@@ -202,33 +231,51 @@ func (s *Stage) runPrinted(ctx context.Context, kubeconfig string, file sampleFi
 	return nil
 }
 
+// kustomizePatch is an entry under patches in a kustomization.
+type kustomizePatch struct {
+	Target map[string]string `json:"target"`
+	Patch  string            `json:"patch"`
+}
+
+// patchOf makes JSON patch operations (RFC 6902) on one object an entry.
+func patchOf(kind, name string, operations ...map[string]any) (kustomizePatch, error) {
+	text, err := yaml.Marshal(operations)
+	return kustomizePatch{Target: map[string]string{"kind": kind, "name": name}, Patch: string(text)}, err
+}
+
 // writeOverlay writes a kustomization that changes in the samples what has to differ here.
-func (s *Stage) writeOverlay(files []sampleFile) (string, error) {
-	overlay := filepath.Join(s.Dir, "samples")
+func (s *Stage) writeOverlay(folder string, files []sampleFile, more func(sampleFile) ([]kustomizePatch, error)) (string, error) {
+	overlay := filepath.Join(s.Dir, "overlays", filepath.Base(folder))
 	if err := os.MkdirAll(overlay, 0o700); err != nil {
 		return "", err
 	}
 	// Kustomize takes no folder by its absolute path, so the samples are copied to where it can name them.
-	if err := os.CopyFS(filepath.Join(overlay, "samples"), os.DirFS(filepath.Join(s.Root, "config", "samples"))); err != nil {
+	if err := os.CopyFS(filepath.Join(overlay, "samples"), os.DirFS(filepath.Join(s.Root, folder))); err != nil {
 		return "", fmt.Errorf("copy the samples: %w", err)
 	}
-	var patches []map[string]any
+	var patches []kustomizePatch
 	for _, file := range files {
 		endpoint, err := url.Parse(string(file.client.Spec.Endpoints.Token))
 		if err != nil {
 			return "", err
 		}
-		patch, err := yaml.Marshal([]map[string]any{
-			{"op": "replace", "path": "/spec/endpoints/token", "value": s.Provider.URL + endpoint.Path},
-			{"op": "replace", "path": "/spec/clientID", "value": s.Provider.registrations[file.client.Name].id},
-			{"op": "add", "path": "/spec/tls", "value": map[string]any{"caRef": map[string]any{"name": authoritySecret, "key": authorityKey}}},
-		})
+		patch, err := patchOf("OAuthClient", file.client.Name,
+			map[string]any{"op": "replace", "path": "/spec/endpoints/token", "value": s.Provider.URL + endpoint.Path},
+			map[string]any{"op": "replace", "path": "/spec/clientID", "value": s.Provider.registrations[file.client.Name].ClientID},
+			map[string]any{"op": "add", "path": "/spec/tls", "value": map[string]any{"caRef": map[string]any{"name": authoritySecret, "key": authorityKey}}},
+		)
 		if err != nil {
 			return "", err
 		}
-		patches = append(patches, map[string]any{
-			"target": map[string]any{"kind": "OAuthClient", "name": file.client.Name}, "patch": string(patch),
-		})
+		patches = append(patches, patch)
+		if more == nil {
+			continue
+		}
+		added, err := more(file)
+		if err != nil {
+			return "", err
+		}
+		patches = append(patches, added...)
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",

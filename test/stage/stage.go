@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/oauth-operator/oauth-operator/test/cluster"
+	"github.com/oauth-operator/oauth-operator/test/provider"
 )
 
 // Namespace is where the samples are applied, by a user who has a role there and nowhere else.
@@ -51,6 +52,11 @@ type Options struct {
 	// TokenLifetime is how long the provider's access tokens live, in whole seconds. 0 means what the contracts
 	// document, hours.
 	TokenLifetime time.Duration
+	// Reuse is what the provider does about a refresh token of the samples' customers that is used a second time. The zero
+	// value: it ends the whole grant.
+	Reuse provider.ReusePolicy
+	// Registrations are further clients at the provider, beside those of the samples.
+	Registrations []provider.Registration
 	// Log receives a line for each step. Nil discards them.
 	Log io.Writer
 }

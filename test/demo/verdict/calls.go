@@ -7,15 +7,23 @@ import (
 	"github.com/oauth-operator/oauth-operator/test/provider"
 )
 
-// What the operator's documentation promises of a token that lives for L: it is replaced a third of L before its end; a
-// tenth of the time until then, at most, earlier, so that accounts do not stay together. The time of the answer and the
-// time of the renewal are both cut to seconds.
 const (
-	earliestNumerator, earliestDenominator = 6, 10 // (1 - 1/3) * (1 - 1/10)
-	cutOff                                 = 2 * time.Second
+	// The time of the answer and the time of the renewal are both cut to seconds.
+	cutOff = 2 * time.Second
 	// firstCall is how long an account waits for its first token at most, on a busy machine.
 	firstCall = 30 * time.Second
 )
+
+// earliest is what the operator's documentation promises of a token that lives for L: it is replaced as long before its end
+// as was asked for, but two thirds of L at most, or else a third of L; and a tenth of the time until then, at most, earlier,
+// so that accounts do not stay together.
+func (a *account) earliest(lifetime time.Duration) time.Duration {
+	lead := a.refreshBefore
+	if lead == 0 {
+		lead = lifetime / 3
+	}
+	return (lifetime - min(lead, lifetime-lifetime/3)) * 9 / 10
+}
 
 // judgeCalls works out which token requests were due, from the lives of the tokens alone, and compares: each request has
 // to belong to one account, to have been due, and to have been kept, once.
@@ -35,16 +43,7 @@ func judgeCalls(v *verdict, entries []provider.Entry, accounts []*account) {
 // assign finds the account of each call and the write that kept it. Whose a token is shows in who used it; where nobody
 // had the time to, in which write came after it.
 func assign(v *verdict, calls []call, entries []provider.Entry, accounts []*account) {
-	users := map[string]string{}
-	for _, entry := range entries {
-		if entry.Kind != provider.KindAPI || entry.Expect != "" || entry.Outcome != provider.Granted {
-			continue
-		}
-		if before, known := users[entry.AccessFingerprint]; known && before != entry.Workload {
-			v.wrongf("the workloads %s and %s used the same token", before, entry.Workload)
-		}
-		users[entry.AccessFingerprint] = entry.Workload
-	}
+	users := usersOf(v, entries)
 	taken := map[*account]map[int64]bool{}
 	for _, of := range accounts {
 		taken[of] = map[int64]bool{}
@@ -61,21 +60,39 @@ func assign(v *verdict, calls []call, entries []provider.Entry, accounts []*acco
 	for _, of := range accounts {
 		slices.SortFunc(of.calls, func(a, b call) int { return a.received.Compare(b.received) })
 		for _, kept := range of.keeps {
-			if !taken[of][kept.rotation] {
+			if !taken[of][kept.rotation] && !kept.taken {
 				v.wrongf("result %d of the account %s was kept, and no token request brought it", kept.rotation, of.name)
 			}
 		}
 	}
 }
 
-// checkRotations: results are numbered without a gap.
-func checkRotations(v *verdict, of *account) {
-	before := int64(0)
-	for _, kept := range of.keeps {
-		if kept.rotation != before+1 {
-			v.wrongf("result %d of the account %s follows on result %d", kept.rotation, of.name, before)
+// usersOf are the workloads that used the access tokens, by the tokens' fingerprints.
+func usersOf(v *verdict, entries []provider.Entry) map[string]string {
+	users := map[string]string{}
+	for _, entry := range entries {
+		if entry.Kind != provider.KindAPI || entry.Expect != "" || entry.Outcome != provider.Granted {
+			continue
 		}
-		before = kept.rotation
+		if before, known := users[entry.AccessFingerprint]; known && before != entry.Workload {
+			v.wrongf("the workloads %s and %s used the same token", before, entry.Workload)
+		}
+		users[entry.AccessFingerprint] = entry.Workload
+	}
+	return users
+}
+
+// checkRotations: results are numbered without a gap, and each is another one.
+func checkRotations(v *verdict, of *account) {
+	before := keep{}
+	for _, kept := range of.keeps {
+		if kept.rotation != before.rotation+1 {
+			v.wrongf("result %d of the account %s follows on result %d", kept.rotation, of.name, before.rotation)
+		}
+		if kept.sealed == before.sealed {
+			v.wrongf("with result %d of the account %s nothing else was kept than before", kept.rotation, of.name)
+		}
+		before = kept
 	}
 }
 
@@ -105,6 +122,7 @@ func place(v *verdict, each call, user string, accounts []*account, taken map[*a
 		return
 	}
 	taken[owner][found.rotation] = true
+	each.kept = found.rotation
 	owner.calls = append(owner.calls, each)
 }
 
@@ -125,7 +143,7 @@ func expected(v *verdict, of *account, end time.Time) int {
 	}
 	for i, each := range of.calls[1:] {
 		before := of.calls[i]
-		opens := before.answered.Add(before.lifetime() * earliestNumerator / earliestDenominator).Add(-cutOff)
+		opens := before.answered.Add(of.earliest(before.lifetime())).Add(-cutOff)
 		if promised := promise(of, before); promised.After(opens) {
 			opens = promised
 		}

@@ -26,7 +26,7 @@ const (
 type evidence struct {
 	entries []provider.Entry
 	events  []cluster.AuditEvent
-	// tokenInAudit: the audit log has something in it that begins like a token.
+	// tokenInAudit: the audit log has something in it that begins like an access token or a refresh token.
 	tokenInAudit bool
 }
 
@@ -40,7 +40,8 @@ func readEvidence(ledger, audit string) (evidence, error) {
 		return evidence{}, err
 	}
 	text, err := os.ReadFile(audit)
-	return evidence{entries: entries, events: events, tokenInAudit: bytes.Contains(text, []byte(provider.AccessTokenPrefix))}, err
+	leaked := bytes.Contains(text, []byte(provider.AccessTokenPrefix)) || bytes.Contains(text, []byte(provider.RefreshTokenPrefix))
+	return evidence{entries: entries, events: events, tokenInAudit: leaked}, err
 }
 
 // account is a ConnectedAccount, as its user created it.
@@ -49,15 +50,45 @@ type account struct {
 	clientID string
 	secret   string
 	created  time.Time
+	// source is the Secret with the refresh token that the account takes over, or nothing.
+	source string
+	// refreshBefore is the lead that account or client ask for, or 0.
+	refreshBefore time.Duration
+	// claims are those that the operator wrote into its status, in order.
+	claims []*claim
 	// keeps are the credentials that the operator wrote into its status, in order.
 	keeps []keep
 	// calls are the token requests that brought them, in order.
 	calls []call
 }
 
+// imported: the account takes over a refresh token.
+func (a *account) imported() bool { return a.source != "" }
+
+// claim is a record in the status that a refresh token is about to be spent: that of the result with the number rotation. It
+// is there from opened until closed, and was written so many times.
+type claim struct {
+	id             string
+	sequence       int64
+	rotation       int64
+	opened, closed time.Time
+	written        int
+	// keep is the result that was kept when it was closed, or 0.
+	keep int64
+}
+
+// openAt reports whether the claim was in the status. The times of a write are those of its receipt: who made it comes to
+// know of it later.
+func (c *claim) openAt(at time.Time) bool {
+	return !at.Before(c.opened) && (c.closed.IsZero() || at.Before(c.closed))
+}
+
 // keep is a write of the status that has a new credential in it.
 type keep struct {
 	rotation int64
+	// taken: no token request brought it; it is the refresh token that was taken over.
+	taken  bool
+	sealed string
 	// written is when the API server received it. last and next are its lastRefreshTime and nextRefreshTime.
 	written, last, next time.Time
 }
@@ -72,6 +103,8 @@ type call struct {
 	token   string
 	scope   string
 	expires time.Time
+	// kept is the number of the result that it brought.
+	kept int64
 }
 
 // lifetime is how long the token lives.
@@ -101,8 +134,12 @@ func callsOf(entries []provider.Entry) []call {
 
 // accountsOf are the accounts that were created, by the audit log, with what was kept for them.
 func accountsOf(events []cluster.AuditEvent) ([]*account, error) {
-	clients := map[string]string{} // client ids by name
+	clients := map[string]v1alpha1.OAuthClientSpec{} // by name
 	var accounts []*account
+	// The log has requests in the order of their ends. Of two writes to one object the later one came in later, or it would
+	// have been refused.
+	events = slices.Clone(events)
+	slices.SortStableFunc(events, func(a, b cluster.AuditEvent) int { return a.Received.Compare(b.Received) })
 	for _, event := range events {
 		if !succeeded(event) || !writes(event) || event.Group != v1alpha1.Group || len(event.RequestObject) == 0 {
 			continue
@@ -113,7 +150,7 @@ func accountsOf(events []cluster.AuditEvent) ([]*account, error) {
 			if err := json.Unmarshal(event.RequestObject, &client); err != nil {
 				return nil, fmt.Errorf("audit event %s: %w", event.ID, err)
 			}
-			clients[client.Name] = client.Spec.ClientID
+			clients[client.Name] = client.Spec
 		case event.Resource == resourceAccounts:
 			var body v1alpha1.ConnectedAccount
 			if err := json.Unmarshal(event.RequestObject, &body); err != nil {
@@ -124,7 +161,9 @@ func accountsOf(events []cluster.AuditEvent) ([]*account, error) {
 		}
 	}
 	for _, each := range accounts {
-		each.clientID = clients[each.clientID]
+		client := clients[each.clientID]
+		each.clientID = client.ClientID
+		each.refreshBefore = cmp.Or(each.refreshBefore, time.Duration(client.RefreshBeforeSeconds)*time.Second)
 	}
 	return accounts, nil
 }
@@ -137,6 +176,7 @@ func take(accounts []*account, event cluster.AuditEvent, body v1alpha1.Connected
 	if event.Subresource == "" && event.Code == created {
 		return append(accounts, &account{
 			name: body.Name, clientID: body.Spec.ClientRef.Name, secret: cmp.Or(body.Spec.Secret.Name, body.Name), created: event.Received,
+			source: body.Spec.ImportRefreshTokenRef.Name, refreshBefore: time.Duration(body.Spec.RefreshBeforeSeconds) * time.Second,
 		})
 	}
 	at := slices.IndexFunc(accounts, func(a *account) bool { return a.name == event.Name })
@@ -144,10 +184,12 @@ func take(accounts []*account, event cluster.AuditEvent, body v1alpha1.Connected
 		return accounts
 	}
 	of, status := accounts[at], body.Status
+	of.claim(status, event.Received)
 	if status.Rotations == of.rotation() {
 		return accounts
 	}
-	kept := keep{rotation: status.Rotations, written: event.Received}
+	kept := keep{rotation: status.Rotations, sealed: status.SealedCredential, written: event.Received}
+	kept.taken = of.imported() && len(of.keeps) == 0 && status.LastRefreshTime == nil
 	if status.LastRefreshTime != nil {
 		kept.last = status.LastRefreshTime.Time
 	}
@@ -156,6 +198,31 @@ func take(accounts []*account, event cluster.AuditEvent, body v1alpha1.Connected
 	}
 	of.keeps = append(of.keeps, kept)
 	return accounts
+}
+
+// claim takes up what a status that was written says of a claim.
+func (a *account) claim(status v1alpha1.ConnectedAccountStatus, at time.Time) {
+	var last *claim
+	if len(a.claims) > 0 {
+		last = a.claims[len(a.claims)-1]
+	}
+	if last != nil && last.closed.IsZero() && last.id != status.Claim.ID {
+		last.closed = at
+		if status.Rotations != a.rotation() {
+			last.keep = status.Rotations
+		}
+	}
+	switch {
+	case status.Claim.ID == "":
+	case last != nil && last.id == status.Claim.ID:
+		last.written++
+	default:
+		opened := &claim{id: status.Claim.ID, sequence: status.Claim.Sequence, opened: at, written: 1}
+		if status.Claim.Rotation != nil {
+			opened.rotation = *status.Claim.Rotation
+		}
+		a.claims = append(a.claims, opened)
+	}
 }
 
 // rotation is that of the newest credential.

@@ -12,6 +12,7 @@ import (
 // verdict is what is said in the end.
 type verdict struct {
 	accounts, renewalsMin, requests, rejected, unauthorized, providerCalls, expectedCalls int
+	rotationsMin, reused, lost                                                            int
 	// reasons are why it is not ok.
 	reasons []string
 }
@@ -38,8 +39,8 @@ func (v *verdict) String() string {
 	if !v.ok() {
 		word = "failed"
 	}
-	fmt.Fprintf(&text, "demo: %s accounts=%d renewals_min=%d requests=%d rejected=%d/%d unauthorized=%d provider_calls=%d expected_calls=%d\n",
-		word, v.accounts, v.renewalsMin, v.requests, v.rejected, len(rejections()), v.unauthorized, v.providerCalls, v.expectedCalls)
+	fmt.Fprintf(&text, "demo: %s accounts=%d renewals_min=%d requests=%d rejected=%d/%d unauthorized=%d provider_calls=%d expected_calls=%d rotations_min=%d reused=%d lost=%d\n",
+		word, v.accounts, v.renewalsMin, v.requests, v.rejected, len(rejections()), v.unauthorized, v.providerCalls, v.expectedCalls, v.rotationsMin, v.reused, v.lost)
 	return text.String()
 }
 
@@ -58,10 +59,11 @@ func judge(e evidence, wanted limits) *verdict {
 	judgeUse(v, e.entries, accounts, wanted)
 	judgeRejections(v, e.entries)
 	judgeCalls(v, e.entries, accounts)
+	judgeRotations(v, e.entries, accounts, wanted)
 	judgeOperator(v, e.events, accounts)
 	judgeRepairs(v, e.events, accounts)
 	if e.tokenInAudit {
-		v.wrongf("there is something in the audit log that begins like an access token")
+		v.wrongf("there is something in the audit log that begins like a token")
 	}
 	return v
 }
@@ -104,7 +106,7 @@ func judgeUse(v *verdict, entries []provider.Entry, accounts []*account, wanted 
 		v.wrongf("%d calls in %.0f s are less than %d a second", v.requests, seconds, wanted.perSecond)
 	}
 	v.judgeAccounts(uses, accounts, wanted, last)
-	v.judgeVariety(uses, entries)
+	v.judgeVariety(uses, entries, accounts)
 }
 
 // count takes up one call.
@@ -156,24 +158,32 @@ func (v *verdict) judgeAccounts(uses map[string]*use, accounts []*account, wante
 	}
 }
 
-// judgeVariety wants both providers, an account that acts for another, and two sets of scopes.
-func (v *verdict) judgeVariety(uses map[string]*use, entries []provider.Entry) {
-	contracts, scopes := map[provider.Contract]bool{}, map[string]bool{}
-	onBehalfOf := false
-	for _, used := range uses {
-		contracts[used.contract] = true
-		onBehalfOf = onBehalfOf || used.onBehalfOf
+// judgeVariety wants, with the clients' own access and with imported ones, both providers and an account that acts for
+// another; and two sets of scopes.
+func (v *verdict) judgeVariety(uses map[string]*use, entries []provider.Entry, accounts []*account) {
+	scopes := map[string]bool{}
+	for _, imported := range []bool{false, true} {
+		contracts, onBehalfOf, what := map[provider.Contract]bool{}, false, "of their own access"
+		if imported {
+			what = "that import a consent"
+		}
+		for _, of := range accounts {
+			if used := uses[of.name]; used != nil && of.imported() == imported {
+				contracts[used.contract] = true
+				onBehalfOf = onBehalfOf || used.onBehalfOf
+			}
+		}
+		if !contracts[provider.SmartBusiness] || !contracts[provider.Smartbills] {
+			v.wrongf("not both providers were called with success by accounts %s", what)
+		}
+		if !onBehalfOf {
+			v.wrongf("no call in the name of a connected account had success by accounts %s", what)
+		}
 	}
 	for _, entry := range entries {
 		if entry.Kind == provider.KindIssued && entry.Contract == provider.SmartBusiness {
 			scopes[entry.Scope] = true
 		}
-	}
-	if !contracts[provider.SmartBusiness] || !contracts[provider.Smartbills] {
-		v.wrongf("not both providers were called with success")
-	}
-	if !onBehalfOf {
-		v.wrongf("no call in the name of a connected account had success")
 	}
 	if len(scopes) < 2 {
 		v.wrongf("there were no two sets of scopes")

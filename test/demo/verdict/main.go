@@ -1,5 +1,6 @@
 // Command verdict says whether a run of the demo went well, from the provider's ledger and the API server's audit log
-// alone: what the workloads' calls met, whether each token request was due, and what the operator did to the cluster.
+// alone: what the workloads' calls met, whether each token request was due, whether each refresh token was used once and its
+// successor kept, and what the operator did to the cluster.
 //
 // Its last line is the verdict, the lines before it are why it is not ok; the exit code is 0 if it is. It must never
 // believe what the operator, the demo or a workload says of itself: a status counts only as what was written when.
@@ -18,13 +19,15 @@ import (
 type limits struct {
 	accounts  int
 	renewals  int
+	imports   int
+	rotations int
 	perSecond int
 	// pause is the longest time between two calls of one workload.
 	pause time.Duration
 }
 
 func demoLimits() limits {
-	return limits{accounts: 4, renewals: 3, perSecond: 20, pause: 5 * time.Second}
+	return limits{accounts: 6, renewals: 3, imports: 2, rotations: 5, perSecond: 20, pause: 5 * time.Second}
 }
 
 func main() {

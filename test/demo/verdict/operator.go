@@ -23,6 +23,7 @@ const (
 // nothing but what is its own.
 func judgeOperator(v *verdict, events []cluster.AuditEvent, accounts []*account) {
 	requests := 0
+	marked := map[string]int{} // how often each Secret was marked as imported
 	for _, event := range events {
 		if event.User != operatorUser {
 			if event.UserAgent == operatorAgent {
@@ -34,13 +35,29 @@ func judgeOperator(v *verdict, events []cluster.AuditEvent, accounts []*account)
 		switch {
 		case event.Code == http.StatusForbidden || event.Code == http.StatusUnauthorized:
 			v.wrongf("the operator was refused: %s %s (%d)", event.Verb, event.RequestURI, event.Code)
+		case marks(event, accounts):
+			if succeeded(event) {
+				marked[event.Name]++
+			}
 		case writes(event) && !event.DryRun && !itsOwn(event, accounts):
 			v.wrongf("the operator wrote what is not its own: %s %s", event.Verb, event.RequestURI)
+		}
+	}
+	for _, of := range accounts {
+		if of.imported() && marked[of.source] != 1 {
+			v.wrongf("the Secret %s, whose refresh token was taken over, was marked %d times", of.source, marked[of.source])
 		}
 	}
 	if requests == 0 {
 		v.wrongf("the audit log has no request of the operator")
 	}
+}
+
+// marks: the Secret that an account imports from is updated, in which admission policies let the operator do nothing but
+// note that.
+func marks(event cluster.AuditEvent, accounts []*account) bool {
+	return event.Group == "" && event.Resource == "secrets" && event.Verb == "update" &&
+		slices.ContainsFunc(accounts, func(a *account) bool { return a.imported() && a.source == event.Name })
 }
 
 // itsOwn: statuses of its two kinds, token Secrets, its keyring once, its lease, events.

@@ -44,11 +44,11 @@ func recorded(t *testing.T) *evidence {
 func TestTheRecordedRunIsOK(t *testing.T) {
 	t.Parallel()
 	got := judge(*recorded(t), recordedLimits())
-	want := verdict{accounts: 4, renewalsMin: 4, requests: 80, rejected: 5, providerCalls: 20, expectedCalls: 20}
+	want := verdict{accounts: 6, renewalsMin: 4, requests: 105, rejected: 5, providerCalls: 40, expectedCalls: 40, rotationsMin: 8}
 	if diff := cmp.Diff(want, *got, cmp.AllowUnexported(verdict{})); diff != "" {
 		t.Errorf("verdict (-want +got):\n%s", diff)
 	}
-	const line = "demo: ok accounts=4 renewals_min=4 requests=80 rejected=5/5 unauthorized=0 provider_calls=20 expected_calls=20\n"
+	const line = "demo: ok accounts=6 renewals_min=4 requests=105 rejected=5/5 unauthorized=0 provider_calls=40 expected_calls=40 rotations_min=8 reused=0 lost=0\n"
 	if text := got.String(); text != line {
 		t.Errorf("it says %q, want %q", text, line)
 	}
@@ -63,7 +63,7 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 	}{
 		"fewer calls than were asked for":          {limits: func(l *limits) { l.perSecond = 20 }, want: "are less than 20 a second"},
 		"fewer renewals than were asked for":       {limits: func(l *limits) { l.renewals = 5 }, want: "4 renewals of some account are less than 5"},
-		"fewer accounts than were asked for":       {limits: func(l *limits) { l.accounts = 5 }, want: "4 accounts are less than 5"},
+		"fewer accounts than were asked for":       {limits: func(l *limits) { l.accounts = 7 }, want: "6 accounts are less than 7"},
 		"a call of a workload was refused":         {change: refuseOne, want: "calls of the workload smartbills were refused"},
 		"a call of a workload met an outage":       {change: outage, want: "calls of the workload smartbills were refused"},
 		"a workload did not call for a while":      {change: pause, want: "did not call for"},
@@ -78,15 +78,16 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		"a token was requested and not kept":       {change: extraCall, want: "was never kept"},
 		"a token was requested too early":          {change: earlyCall, want: "too early"},
 		"a token was requested before its time":    {change: brokenPromise, want: "too early"},
-		"a token was requested twice at once":      {change: doubleCall, want: "21 token requests were made and 20 were due"},
+		"a token was requested twice at once":      {change: doubleCall, want: "41 token requests were made and 39 were due"},
 		"a token was requested after its end":      {change: lateCall, want: "after its token had ended"},
 		"a token request failed":                   {change: failedCall, want: "was not granted"},
 		"a token ended and no other was requested": {change: lateEnd, want: "and no other was requested"},
-		"only one provider was called":             {change: oneContract, want: "not both providers"},
-		"nobody acted for a connected account":     {change: noOnBehalfOf, want: "in the name of a connected account"},
+		"only one provider was called":             {change: oneContract, want: "not both providers were called with success by accounts of their own access"},
+		"nobody acted for a connected account":     {change: noOnBehalfOf, want: "in the name of a connected account had success by accounts of their own access"},
 		"all tokens had the same scopes":           {change: oneScope, want: "no two sets of scopes"},
 		"a result came from nowhere":               {change: withoutCall, want: "was kept, and no token request brought it"},
 		"a result was lost on the way":             {change: skipRotation, want: "follows on result"},
+		"a result was noted and not kept":          {change: sameCredential, want: "nothing else was kept than before"},
 		"the operator was refused":                 {change: operatorDid("get", "", "configmaps", "shop", "x", 403), want: "the operator was refused: get"},
 		"the operator wrote another's Secret":      {change: operatorDid("update", "", "secrets", "shop", "other", 200), want: "wrote what is not its own"},
 		"the operator wrote its keyring anew":      {change: operatorDid("update", "", "secrets", operatorNamespace, keyringName, 200), want: "wrote what is not its own"},
@@ -97,7 +98,7 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		"a deleted Secret was not put back":        {change: withoutRepair("create"), want: "delete of the Secret"},
 		"an edited Secret was not put right":       {change: withoutRepair("update"), want: "patch of the Secret"},
 		"no Secret was deleted":                    {change: withoutUser("delete"), want: "0 token Secrets were deleted and 1 edited"},
-		"a token is in the audit log":              {change: func(e *evidence) { e.tokenInAudit = true }, want: "begins like an access token"},
+		"a token is in the audit log":              {change: func(e *evidence) { e.tokenInAudit = true }, want: "begins like a token"},
 		"the ledger is empty":                      {change: func(e *evidence) { e.entries = nil }, want: "the ledger is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,17 +124,19 @@ func TestATokenInTheAuditLogIsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	leaked := bytes.Replace(text, []byte(`"sealedCredential":"`), []byte(`"sealedCredential":"`+provider.AccessTokenPrefix), 1)
-	if err := os.WriteFile(path, leaked, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	read, err := readEvidence(recordedLedger, path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !read.tokenInAudit {
-		t.Error("the token was not seen")
+	for _, prefix := range []string{provider.AccessTokenPrefix, provider.RefreshTokenPrefix} {
+		path := filepath.Join(t.TempDir(), "audit.jsonl")
+		leaked := bytes.Replace(text, []byte(`"sealedCredential":"`), []byte(`"sealedCredential":"`+prefix), 1)
+		if err := os.WriteFile(path, leaked, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		read, err := readEvidence(recordedLedger, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !read.tokenInAudit {
+			t.Errorf("a token that begins with %s was not seen", prefix)
+		}
 	}
 }
 
@@ -142,7 +145,7 @@ func TestTheExitCodeFollowsTheVerdict(t *testing.T) {
 	var output bytes.Buffer
 	// The recorded ledger has too few calls for the demo's own limits.
 	ok, err := run([]string{"--ledger=" + recordedLedger, "--audit=" + recordedAudit}, &output)
-	if err != nil || ok || !strings.Contains(output.String(), "\ndemo: failed accounts=4 ") {
+	if err != nil || ok || !strings.Contains(output.String(), "\ndemo: failed accounts=6 ") {
 		t.Errorf("ok %v, error %v, output %q", ok, err, output.String())
 	}
 	if _, err := run([]string{"--ledger=" + recordedLedger}, &output); err == nil {
@@ -348,16 +351,32 @@ func skipRotation(e *evidence) {
 	}
 }
 
-func isStatusOf(event cluster.AuditEvent) bool {
-	return event.Resource == resourceAccounts && event.Subresource == "status" && event.Name == target && succeeded(event) && len(event.RequestObject) > 0
+// sameCredential is an operator that counts a result and forgets to write it.
+func sameCredential(e *evidence) {
+	sealed := statusIn(e.events[keepOf(e, 2)]).SealedCredential
+	editStatus(&e.events[keepOf(e, 3)], func(status *v1alpha1.ConnectedAccountStatus) { status.SealedCredential = sealed })
+}
+
+func isStatusOf(event cluster.AuditEvent) bool { return isStatus(event, target) }
+
+func isStatus(event cluster.AuditEvent, name string) bool {
+	return event.Resource == resourceAccounts && event.Subresource == "status" && event.Name == name && succeeded(event) && len(event.RequestObject) > 0
 }
 
 // keepOf is the place of the write that kept the target's result with the given number.
 func keepOf(e *evidence, rotation int64) int {
 	return slices.IndexFunc(e.events, func(event cluster.AuditEvent) bool {
-		var body v1alpha1.ConnectedAccount
-		return isStatusOf(event) && json.Unmarshal(event.RequestObject, &body) == nil && body.Status.Rotations == rotation
+		return isStatusOf(event) && statusIn(event).Rotations == rotation
 	})
+}
+
+// statusIn is the status that was written.
+func statusIn(event cluster.AuditEvent) v1alpha1.ConnectedAccountStatus {
+	var body v1alpha1.ConnectedAccount
+	if err := json.Unmarshal(event.RequestObject, &body); err != nil {
+		panic(err)
+	}
+	return body.Status
 }
 
 func editStatus(event *cluster.AuditEvent, edit func(*v1alpha1.ConnectedAccountStatus)) {

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/oauth-operator/oauth-operator/test/faults/proxy"
+)
+
+// written is what is looked at in a status. It is not the API's own type: what a mutant writes must be seen as well.
+type written struct {
+	Claim struct {
+		ID            string `json:"id"`
+		ContestedTime string `json:"contestedTime"`
+	} `json:"claim"`
+	SealedCredential string `json:"sealedCredential"`
+	Conditions       []struct {
+		Type   string `json:"type"`
+		Status string `json:"status"`
+		Reason string `json:"reason"`
+	} `json:"conditions"`
+}
+
+// statusOf is the status that a request writes, if it writes an account's.
+func statusOf(r *proxy.Request) (written, bool) {
+	if !strings.Contains(r.Path, "/connectedaccounts/") || !strings.HasSuffix(r.Path, "/status") {
+		return written{}, false
+	}
+	var body struct {
+		Status written `json:"status"`
+	}
+	if json.Unmarshal(r.Body, &body) != nil {
+		return written{}, false
+	}
+	return body.Status, true
+}
+
+// classify says what a request to the API server is about.
+func (d *director) classify(r *proxy.Request) {
+	if status, exists := statusOf(r); exists {
+		parts := strings.Split(r.Path, "/")
+		of := d.actors[parts[len(parts)-2]]
+		if of != nil {
+			r.Class = proxy.Class{Kind: of.classOf(status), Account: of.Name, Claim: status.Claim.ID}
+		}
+		return
+	}
+	if _, rest, found := strings.Cut(r.Path, "/namespaces/"+namespace+"/secrets"); found {
+		d.classifySecret(r, strings.TrimPrefix(rest, "/"))
+	}
+}
+
+// classOf tells a status by how it differs from the newest that was taken.
+func (a *actor) classOf(status written) string {
+	switch {
+	case a.sealed == "" && status.SealedCredential != "" && status.Claim.ID == "" && a.granted.IsZero():
+		return classImport
+	case status.Claim.ID != "" && status.Claim.ID != a.claim:
+		return classClaim
+	case status.SealedCredential != a.sealed:
+		return classKeep
+	case status.Claim.ID == "" && a.claim != "":
+		return classFailure
+	case status.Claim.ContestedTime != "" && !a.contested:
+		return classContest
+	}
+	return classStatus
+}
+
+// classifySecret finds the account whose token Secret it is: by its name in the path, or in the body of one that is created,
+// which need not be JSON.
+func (d *director) classifySecret(r *proxy.Request, name string) {
+	if of := d.actors[name]; of != nil {
+		r.Class = proxy.Class{Kind: classSecret, Account: name}
+		return
+	}
+	if name != "" {
+		return
+	}
+	for each := range d.actors {
+		if bytes.Contains(r.Body, []byte(each)) {
+			r.Class = proxy.Class{Kind: classSecret, Account: each}
+			return
+		}
+	}
+}

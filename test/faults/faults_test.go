@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/oauth-operator/oauth-operator/test/stage"
+)
+
+// TestTheSmokeTest plays the short run against the operator: a kill within an outage, and one with rotations open.
+func TestTheSmokeTest(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
+	}
+	operator := os.Getenv("OAUTH_OPERATOR")
+	if operator == "" {
+		operator = filepath.Join(t.TempDir(), "oauth-operator")
+		root, err := stage.Root("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stage.Build(t.Context(), root, filepath.Dir(operator), "./cmd/oauth-operator"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var output strings.Builder
+	ok, err := test(t.Context(), []string{"--quick", "--operator", operator, "--seed", "1"}, &output, t.Output())
+	if err != nil || !ok {
+		t.Fatalf("%v\n%s", err, output.String())
+	}
+	t.Log(output.String())
+	lines := strings.Split(strings.TrimSpace(output.String()), "\n")
+	last := regexp.MustCompile(`^faults: ok plans=[1-9]\d* kills=[1-9]\d* grace_lost=0 strict_lost_outside_reply=0 unsurfaced=0 double_spends=0 sigterm_lost=0 outage_lost=0 naive_lost=0 mutants=0/0 seed=1$`)
+	if !last.MatchString(lines[len(lines)-1]) {
+		t.Errorf("the last line is %q", lines[len(lines)-1])
+	}
+}
+
+func TestTheArguments(t *testing.T) {
+	t.Parallel()
+	for _, wrong := range []string{
+		"", "--quick", "--operator=x", "--quick --full --operator=x", "--quick --operator=x more",
+		"--quick --operator=x --mutant=name", "--quick --operator=x --mutant=name=binary", "--quick --operator=x --mutant=name=binary:", "--quick --operator=x --phases=nowhere",
+	} {
+		if _, err := test(canceled(t), strings.Fields(wrong), &strings.Builder{}, t.Output()); err == nil {
+			t.Errorf("%q is taken", wrong)
+		}
+	}
+	got, err := parse(strings.Fields("--full --operator=x --mutant=name=/a/binary:I1,F1@kill,sleep --mutant=other=b:I2"), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []mutant{
+		{name: "name", binary: "/a/binary", invariants: []string{"I1", "F1"}, phases: []string{"kill", "sleep"}},
+		{name: "other", binary: "b", invariants: []string{"I2"}},
+	}
+	if diff := cmp.Diff(want, got.mutants, cmp.AllowUnexported(mutant{})); diff != "" {
+		t.Errorf("the mutants (-want +got):\n%s", diff)
+	}
+}
+
+// canceled has nothing be started, should an argument be taken that is wrong.
+func canceled(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// wantedKills and wantedBucket are for a full run.
+	wantedKills  = 100
+	wantedBucket = 10
+)
+
+// tests are the runs that were asked for.
+type tests struct {
+	settings
+	folder   string
+	programs string
+	output   io.Writer
+	log      io.Writer
+	// verdict says once that the verdict is built, or why not.
+	verdict chan error
+}
+
+// summary is what the verdict says of one run.
+type summary struct {
+	Plans       int `json:"plans"`
+	Kills       int `json:"kills"`
+	GraceLost   int `json:"graceLost"`
+	StrictLost  int `json:"strictLostOutsideReply"`
+	Unsurfaced  int `json:"unsurfaced"`
+	DoubleSpend int `json:"doubleSpends"`
+	SIGTERMLost int `json:"sigtermLost"`
+	OutageLost  int `json:"outageLost"`
+	Lost        int `json:"lost"`
+	Violations  []struct {
+		Invariant string `json:"invariant"`
+	} `json:"violations"`
+
+	ok bool
+}
+
+// all plays the operator, then the naive build, then the mutants, and says the last word.
+func (t *tests) all(ctx context.Context) (bool, error) {
+	began := time.Now()
+	given, err := t.real(ctx)
+	if err != nil {
+		return false, err
+	}
+	ok := given.ok
+	naive := 0
+	if t.naive != "" {
+		if naive, err = t.playNaive(ctx); err != nil {
+			return false, err
+		}
+		if t.expectLosses && naive == 0 {
+			fmt.Fprintln(t.output, "violation: run: the naive build lost nothing") //nolint:errcheck // it goes where the verdict goes
+			ok = false
+		}
+	}
+	caught := 0
+	for _, each := range t.mutants {
+		was, err := t.playMutant(ctx, each)
+		if err != nil {
+			return false, err
+		}
+		if was {
+			caught++
+		}
+	}
+	ok = ok && caught == len(t.mutants)
+	fmt.Fprintf(t.log, "faults: all took %s\n", time.Since(began).Round(time.Second)) //nolint:errcheck // a progress line
+	word := "ok"
+	if !ok {
+		word = "failed"
+	}
+	_, err = fmt.Fprintf(t.output,
+		"faults: %s plans=%d kills=%d grace_lost=%d strict_lost_outside_reply=%d unsurfaced=%d double_spends=%d sigterm_lost=%d outage_lost=%d naive_lost=%d mutants=%d/%d seed=%d\n",
+		word, given.Plans, given.Kills, given.GraceLost, given.StrictLost, given.Unsurfaced, given.DoubleSpend, given.SIGTERMLost, given.OutageLost,
+		naive, caught, len(t.mutants), t.seed)
+	return ok, err
+}
+
+// choose are the phases and accounts of a run.
+func (t *tests) choose(names []string) ([]phase, map[string]int, error) {
+	phases, fleet := fullPhases(), fullFleet()
+	if t.quick {
+		phases, fleet = quickPhases(), quickFleet()
+		if len(names) > 0 {
+			phases = fullPhases()
+		}
+	}
+	if len(names) == 0 {
+		return phases, fleet, nil
+	}
+	var chosen []phase
+	for _, name := range names {
+		at := slices.IndexFunc(phases, func(p phase) bool { return p.name == name })
+		if at < 0 {
+			return nil, nil, fmt.Errorf("there is no phase %q", name)
+		}
+		chosen = append(chosen, phases[at])
+	}
+	return chosen, fleet, nil
+}
+
+// check reports phases that do not exist, before anything is started.
+func (t *tests) check() error {
+	_, _, err := t.choose(t.chosen())
+	for _, each := range t.mutants {
+		_, _, failed := t.choose(each.phases)
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+// chosen are the phases that were asked for by name.
+func (t *tests) chosen() []string {
+	if t.only == "" {
+		return nil
+	}
+	return strings.Split(t.only, ",")
+}
+
+// real plays the operator itself.
+func (t *tests) real(ctx context.Context) (summary, error) {
+	var demands []string
+	phases, fleet, err := t.choose(t.chosen())
+	if err != nil {
+		return summary{}, err
+	}
+	if t.full && t.only == "" {
+		demands = []string{fmt.Sprint("--want-kills=", wantedKills), fmt.Sprint("--want-bucket=", wantedBucket)}
+	}
+	if t.expectLosses {
+		demands = append(demands, "--expect-losses")
+	}
+	return t.playAndJudge(ctx, runOptions{
+		binary: t.operator, folder: filepath.Join(t.folder, "operator"), seed: t.seed, phases: phases, fleet: fleet,
+	}, demands...)
+}
+
+// playNaive plays the kills against a build without the protocol, and returns how many accounts it lost.
+func (t *tests) playNaive(ctx context.Context) (int, error) {
+	var names []string
+	if !t.quick {
+		names = []string{"kill", "outage-kill", "sigterm", "outage"}
+	}
+	phases, fleet, err := t.choose(names)
+	if err != nil {
+		return 0, err
+	}
+	given, err := t.playAndJudge(ctx, runOptions{
+		name: "naive: ", binary: t.naive, folder: filepath.Join(t.folder, "naive"), seed: t.seed, phases: phases, fleet: fleet,
+	}, "--plain")
+	return given.Lost, err
+}
+
+// playMutant plays one phase after the other until an invariant says that something is wrong.
+func (t *tests) playMutant(ctx context.Context, of mutant) (bool, error) {
+	phases, fleet, err := t.choose(of.phases)
+	if err != nil {
+		return false, err
+	}
+	given, err := t.playAndJudge(ctx, runOptions{
+		name: of.name + ": ", binary: of.binary, folder: filepath.Join(t.folder, "mutant-"+of.name), seed: t.seed, phases: phases, fleet: fleet,
+	})
+	if err != nil {
+		return false, err
+	}
+	var named []string
+	for _, each := range given.Violations {
+		if !slices.Contains(named, each.Invariant) {
+			named = append(named, each.Invariant)
+		}
+	}
+	was := slices.ContainsFunc(named, func(invariant string) bool { return slices.Contains(of.invariants, invariant) })
+	word := "caught"
+	if !was {
+		word = "missed"
+	}
+	_, err = fmt.Fprintf(t.output, "mutant %s: %s, violated: %v, wanted one of %v\n", of.name, word, named, of.invariants)
+	return was, err
+}
+
+// playAndJudge plays a run, and has the verdict judge its records.
+func (t *tests) playAndJudge(ctx context.Context, options runOptions, demands ...string) (summary, error) {
+	options.programs, options.log = t.programs, t.log
+	folder, err := play(ctx, options)
+	if err != nil {
+		return summary{}, err
+	}
+	if t.verdict != nil {
+		if err := <-t.verdict; err != nil {
+			return summary{}, err
+		}
+		t.verdict = nil
+	}
+	path := filepath.Join(folder, "summary.json")
+	arguments := append([]string{"--records=" + folder, "--summary=" + path}, demands...)
+	command := exec.CommandContext(ctx, filepath.Join(t.programs, "verdict"), arguments...)
+	command.Stdout, command.Stderr = t.output, t.log
+	err = command.Run()
+	given := summary{ok: err == nil}
+	text, failed := os.ReadFile(path)
+	if failed != nil {
+		return given, errors.Join(err, failed)
+	}
+	err = json.Unmarshal(text, &given)
+	return given, err
+}

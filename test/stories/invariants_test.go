@@ -1,0 +1,167 @@
+package stories_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/secret"
+	"github.com/oauth-operator/oauth-operator/test/provider"
+)
+
+// The invariants:
+//
+//	I1  a refresh token is sent once under each claim, and each attempt has one of its own
+//	I2  what a process received and wrote down is not lost, unless something that nothing helps against is noted
+//	I3  the status never goes back; a newer consent is never overwritten
+//	I4  what was lost by us is told as RefreshTokenLost, never as the provider's word alone
+//	I5  in the end the account works, or says that a person is needed, and then a new consent helps
+//	I6  a replay never overwrites something newer
+//	F1  nothing is lost where the provider forgives a second use for a while
+//	FL  lost is never said of a refresh token that was not spent
+//	PB  what is published is what is kept
+func (w *world) violated(invariant, format string, arguments ...any) {
+	w.t.Helper()
+	text := invariant + ": " + fmt.Sprintf(format, arguments...)
+	w.broken = append(w.broken, text)
+	w.say("VIOLATED %s", text)
+}
+
+// verdict fails the test where an invariant was violated, with the whole narrative.
+func (w *world) verdict() {
+	if len(w.broken) > 0 {
+		w.t.Errorf("violated: %s", strings.Join(w.broken, "; "))
+	}
+	if w.t.Failed() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.t.Logf("%s", strings.Join(w.log, "\n"))
+	}
+}
+
+// watched makes a write, and compares the account before and after it.
+func (w *world) watched(r *replica, object client.Object, do func(client.Object) error) error {
+	account, is := object.(*v1alpha1.ConnectedAccount)
+	if !is {
+		return do(object)
+	}
+	was := w.read()
+	if err := do(account); err != nil {
+		return err
+	}
+	w.remember(account)
+	now := w.read()
+	if now.Status.Claim.ID != "" && now.Status.Claim.Holder.Process == r.accounts.Process {
+		r.claim = now.Status.Claim
+	}
+	w.checkWrite(r, was, now)
+	return nil
+}
+
+// checkWrite holds a write against the invariants.
+func (w *world) checkWrite(r *replica, was, now *v1alpha1.ConnectedAccount) {
+	old, held := w.open(was), w.open(now)
+	if versionOf(old).After(versionOf(held)) || now.Status.ClaimSequence < was.Status.ClaimSequence {
+		invariant := "I3"
+		if r.replaying {
+			invariant = "I6"
+		}
+		w.violated(invariant, "the status goes back from %v to %v", versionOf(old), versionOf(held))
+	}
+	if now.Status.Failures.Class == was.Status.Failures.Class {
+		return
+	}
+	switch oauth.Class(now.Status.Failures.Class) {
+	case lifecycle.RefreshTokenLost:
+		if w.kind.graceful() && !w.graceRanOut(held.RefreshToken) {
+			w.violated("F1", "a refresh token is lost although the provider forgives")
+		}
+		if w.isLive(held.RefreshToken) {
+			w.violated("FL", "lost is said of a refresh token that was not spent")
+		}
+	case oauth.RefreshTokenRejected:
+		w.violated("I4", "a loss of ours is told as the provider's word")
+	default:
+	}
+}
+
+// checkSend holds a token request that the provider has decided against the ones before.
+func (w *world) checkSend(r *replica) {
+	w.t.Helper()
+	f := r.flight
+	defer func() { w.sends = append(w.sends, f) }()
+	if w.kind.reusable() {
+		return
+	}
+	if f.claimID == "" {
+		w.violated("I1", "sent without a claim")
+	}
+	for _, other := range w.sends {
+		switch {
+		case other.claimID == f.claimID:
+			w.violated("I1", "two requests under one claim")
+		case other.request.RefreshFingerprint == f.request.RefreshFingerprint && other.attempt >= f.attempt:
+			w.violated("I1", "a refresh token is sent again as attempt %d, after attempt %d", f.attempt, other.attempt)
+		}
+	}
+}
+
+// journals takes note of what a replica has put into its journal.
+func (w *world) journals(r *replica) {
+	w.t.Helper()
+	w.effect(r, effect{"journals", "journals the answer"}, nil)
+}
+
+// isLive: the provider takes the refresh token as one that was never used.
+func (w *world) isLive(token secret.Value) bool {
+	return slices.ContainsFunc(w.provider.IssuedTokens(), func(issued provider.IssuedToken) bool {
+		return issued.Refresh && issued.Live && issued.Value == token.Reveal()
+	})
+}
+
+// judge looks at an account that has come to rest. A loss that is excused may show only when the token is used next.
+func (w *world) judge() {
+	w.t.Helper()
+	account := w.read()
+	held := w.open(account)
+	told := reason(account, v1alpha1.ConditionAuthorized)
+	switch {
+	case held.RefreshToken.Empty():
+		return
+	case !w.isLive(held.RefreshToken) && told != v1alpha1.ReasonRefreshTokenLost && (w.kind.graceful() || !w.isExcused(held.GrantSequence)):
+		w.violated("I4", "the refresh token that is held is dead, and the account says %q", told)
+	case !w.isLive(held.RefreshToken) && w.kind.graceful() && !w.graceRanOut(held.RefreshToken):
+		w.violated("F1", "a refresh token is lost although the provider forgives")
+	case !w.isLive(held.RefreshToken) && !w.kind.graceful() && !w.isExcused(held.GrantSequence):
+		w.violated("I2", "a refresh token is lost, and nothing excuses it")
+	}
+	if told != "" {
+		return
+	}
+	published := &corev1.Secret{}
+	err := suite.admin.Get(w.ctx(), types.NamespacedName{Namespace: w.namespace, Name: w.account.Name}, published)
+	if err != nil || string(published.Data["access_token"]) != held.AccessToken.Reveal() {
+		w.violated("PB", "the Secret does not hold the access token that is kept (%v)", err)
+	}
+}
+
+// noteTakeover looks, where a refresh token in doubt is claimed again, for another who may hold what the first try brought
+// and was asleep, or down, all through the wait. Where the second use ends the grant, nothing helps against that.
+func (w *world) noteTakeover(r *replica, e effect) {
+	w.t.Helper()
+	if e.verb != "claims" || r.claim.Attempt < 2 || !w.kind.revokes() {
+		return
+	}
+	for _, other := range w.replicas {
+		if other != r && (other.busy || len(other.journalled()) > 0) && other.flight != nil {
+			w.excuse(other.name + " was asleep all through the wait")
+		}
+	}
+}

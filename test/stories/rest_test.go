@@ -1,0 +1,198 @@
+package stories_test
+
+import (
+	"slices"
+	"time"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/secret"
+	"github.com/oauth-operator/oauth-operator/test/provider"
+)
+
+// crash is where a replica is to be killed: right after its n-th effect from when it was armed, or where at says.
+type crash struct {
+	at       func(r *replica, p point) bool
+	of       string
+	n, count int
+	// after is the effect that it came after.
+	after string
+	now   bool
+}
+
+// arm has the replica of that name killed after n more effects; 0: not at all.
+func (w *world) arm(name string, n int) { w.crash = &crash{of: name, n: n} }
+
+// counts counts an effect.
+func (c *crash) counts(r *replica, text string) {
+	if r.name != c.of || c.n == 0 {
+		return
+	}
+	c.count++
+	if c.count == c.n {
+		c.now, c.after = true, text
+	}
+}
+
+// due reports, once, that the time has come.
+func (c *crash) due(r *replica, p point) bool {
+	if c.at != nil && c.at(r, p) {
+		c.at, c.now = nil, true
+	}
+	was := c.now
+	c.now = false
+	return was
+}
+
+// killAt has the replica of that name killed where it stands so.
+func (w *world) killAt(name string, at func(p point) bool) {
+	w.crash = &crash{at: func(r *replica, p point) bool { return r.name == name && at(p) }}
+}
+
+// standing matches a point.
+func standing(where phase, verb string) func(p point) bool {
+	return func(p point) bool { return p.phase == where && p.effect.verb == verb }
+}
+
+// restLimit is how many rounds of laps an account may need to come to rest.
+const restLimit = 200
+
+// untilQuiet has the replicas make laps, and lets time pass between them, until nothing more happens by itself. It reports
+// false where one was killed.
+func (w *world) untilQuiet(replicas ...*replica) bool {
+	w.t.Helper()
+	for range restLimit {
+		seen, wake := len(w.effects), time.Duration(0)
+		for _, r := range replicas {
+			p, alive := r.lap()
+			if !alive {
+				return false
+			}
+			soon := p.result.RequeueAfter
+			if p.err != nil {
+				w.debug("%s: %v", r.name, p.err)
+				soon = time.Second
+			}
+			r.wake = w.clock.Now().Add(soon)
+			if soon > 0 && (wake == 0 || soon < wake) {
+				wake = soon
+			}
+		}
+		switch {
+		case len(w.effects) != seen:
+			continue
+		case w.quiet():
+			return true
+		case wake == 0:
+			w.violated("I5", "the account neither works nor says that a person is needed, and nobody looks at it again")
+			return true
+		}
+		w.clock.move(wake)
+	}
+	w.violated("I5", "the account does not come to rest")
+	return true
+}
+
+// quiet: the account has what it needs until its next refresh, or says that a person is needed.
+func (w *world) quiet() bool {
+	w.t.Helper()
+	if slices.ContainsFunc(w.replicas, func(r *replica) bool { return len(r.journalled()) > 0 }) {
+		return false
+	}
+	account := w.read()
+	if needsPerson(account) {
+		return true
+	}
+	next := account.Status.NextRefreshTime
+	return account.Status.Claim.ID == "" && account.Status.Failures.Count == 0 && next != nil && next.After(w.clock.Now()) &&
+		account.Status.LastRefreshTime != nil
+}
+
+// untilDue lets time pass until the token is to be refreshed.
+func (w *world) untilDue() {
+	w.t.Helper()
+	next := w.read().Status.NextRefreshTime
+	if next == nil {
+		w.t.Fatal("no refresh is due")
+	}
+	if wait := next.Sub(w.clock.Now()); wait > 0 {
+		w.clock.move(wait)
+	}
+}
+
+// ready imports the refresh token and gets to where the next refresh is due.
+func (w *world) ready(r *replica) {
+	w.t.Helper()
+	w.untilQuiet(r)
+	w.judge()
+	w.untilDue()
+	w.forget()
+}
+
+// forget begins the narrative anew.
+func (w *world) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = nil
+}
+
+// finale is what follows a story: one more rotation without any fault. Where the story has cost the grant, which may turn
+// out only then, a person consents anew, and that has to work.
+func (w *world) finale(replicas ...*replica) {
+	w.t.Helper()
+	w.judge()
+	if !needsPerson(w.read()) && w.rotates(replicas...) {
+		return
+	}
+	w.judge()
+	if told := reason(w.read(), v1alpha1.ConditionAuthorized); told != "" {
+		w.consentsAnew(false)
+		w.untilQuiet(replicas...)
+	}
+	if !w.rotates(replicas...) {
+		w.violated("I5", "it does not work, even with a new consent")
+	}
+}
+
+// rotates reports whether the next refresh works: one rotation, by one request.
+func (w *world) rotates(replicas ...*replica) bool {
+	w.t.Helper()
+	before, requests := w.open(w.read()), w.provider.TokenRequests()
+	w.untilDue()
+	w.untilQuiet(replicas...)
+	w.judge()
+	after := w.open(w.read())
+	return after.GrantSequence == before.GrantSequence && after.Rotation == before.Rotation+1 && w.provider.TokenRequests() == requests+1 &&
+		w.isLive(after.RefreshToken)
+}
+
+// loseAnswer has the answer to the next token request lost, after the provider has decided.
+func (w *world) loseAnswer() {
+	w.faults++
+	w.network.treat(provider.CommitAndDrop())
+	w.excuse("an answer was lost on its way")
+}
+
+// excuse notes something that nothing can be done about where the provider forgives no second use, for the present grant.
+func (w *world) excuse(why string) {
+	w.t.Helper()
+	grant := w.open(w.read()).GrantSequence
+	w.debug("excused from here on, in grant %d: %s", grant, why)
+	w.excuses = append(w.excuses, excuse{grant, why})
+}
+
+// excuse is why a loss of a grant's newest refresh token may happen.
+type excuse struct {
+	grant int64
+	why   string
+}
+
+func (w *world) isExcused(grant int64) bool {
+	return slices.ContainsFunc(w.excuses, func(e excuse) bool { return e.grant == grant })
+}
+
+// graceRanOut: so much went wrong since the refresh token was first sent, one thing after the other, that the provider's
+// patience ended before the answer was in hand. After a single fault it must not.
+func (w *world) graceRanOut(token secret.Value) bool {
+	first := slices.IndexFunc(w.sends, func(f *flight) bool { return f.request.RefreshFingerprint == provider.Fingerprint(token.Reveal()) })
+	return first >= 0 && w.faults-w.sends[first].faults >= 2 && w.clock.Since(w.sends[first].request.Time) >= w.kind.reuse.Grace
+}
