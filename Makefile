@@ -33,6 +33,12 @@ test: build controlplane tools ## Run all tests against a real API server; the l
 	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  go test -json -p 2 $(RACE) -timeout 20m $(if $(COUNT),-count=$(COUNT)) $(if $(RUN),-run '$(RUN)') $(PACKAGES) | go run ./hack/testsum
 
+.PHONY: test-faults
+test-faults: build controlplane ## Kill, stop and cut off the real operator at every point of a rotation, and judge what was lost. SEED=1. Twenty minutes.
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./test/faults
+	@hack/mutants/build.sh bin/mutants > bin/mutants.flags
+	@KUBEBUILDER_ASSETS='$(ASSETS)' bin/faults --full --seed=$(or $(SEED),1) --operator=bin/oauth-operator --expect-losses $$(cat bin/mutants.flags)
+
 .PHONY: test-mutants
 test-mutants: controlplane tools ## Break the code in many small ways and want the tests to notice each.
 	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/run.sh

@@ -136,10 +136,14 @@ func (r *AccountReconciler) importToken(ctx context.Context, facts *lifecycle.Fa
 		return errSuperseded
 	}
 	held := facts.Credential
+	grant := held.GrantSequence
+	if held.State == lifecycle.CredentialNone {
+		grant = facts.HighestRotation // somebody has erased the status: later than any grant before
+	}
 	imports := append(slices.Clone(held.Imports), mark)
 	return r.reseal(ctx, facts, seal.Credential{
 		ClientID: ready.registration.ClientID, ClientNamespace: facts.Client.Namespace, Origins: lifecycle.ClientOrigins(facts.Client),
-		Lineage: string(uuid.NewUUID()), GrantSequence: held.GrantSequence + 1, Rotation: max(held.Rotation, facts.HighestRotation) + 1,
+		Lineage: string(uuid.NewUUID()), GrantSequence: grant + 1, Rotation: max(held.Rotation, facts.HighestRotation) + 1,
 		ClaimSequence: lifecycle.NextClaimSequence(facts) - 1, RefreshToken: token,
 		Imports: imports[max(0, len(imports)-importsRemembered):],
 	})

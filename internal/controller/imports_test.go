@@ -220,7 +220,7 @@ var _ = Describe("A refresh token to import", func() {
 		account := s.imported(ctx, "a", "bills", billsID)
 		suite.wire.refusing(refuseMark(s.namespace))
 		s.create(ctx, s.bills(withRefresh(v1alpha1.RefreshTokens{})), account)
-		Eventually(suite.logs.String).Should(ContainSubstring("mark the Secret a-token as imported"))
+		Eventually(suite.logs.String).Should(ContainSubstring("the Secret a-token could not be marked as imported: Forbidden"))
 		Expect(s.provider.TokenRequests()).To(BeZero())
 		Expect(get(ctx, account.DeepCopy()).Status.SealedCredential).To(BeEmpty())
 		suite.wire.set(nil)

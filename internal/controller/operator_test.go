@@ -171,6 +171,10 @@ func rotates(ctx context.Context, accounts ...*v1alpha1.ConnectedAccount) {
 		Eventually(func() v1alpha1.Claim { return get(ctx, account.DeepCopy()).Status.Claim }).Should(BeZero())
 	}
 	becomesReady(ctx, accounts...)
+	for _, account := range accounts {
+		token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: account.Name}}
+		Eventually(func() string { return string(get(ctx, token).Data["access_token"]) }).Should(Equal(opened(ctx, account).AccessToken.Reveal()))
+	}
 }
 
 // putStatus writes a status as whoever may update the keyring may do.

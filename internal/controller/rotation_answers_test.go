@@ -97,7 +97,7 @@ var _ = Describe("What a provider answers to a refresh token", func() {
 			Eventually(s.provider.TokenRequests).Should(Equal(3))
 			becomesReady(ctx, account)
 			Expect(s.lastSent()).To(Equal(providerFingerprint(successor.RefreshToken)))
-			Expect(string(s.tokenSecret(ctx, "a").Data["access_token"])).NotTo(Equal(token))
+			Eventually(func() string { return string(s.tokenSecret(ctx, "a").Data["access_token"]) }).ShouldNot(Equal(token))
 			s.goesOn(ctx, account)
 		},
 		Entry("none", `,"token_type":"Bearer"`),

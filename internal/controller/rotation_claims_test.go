@@ -209,6 +209,7 @@ var _ = Describe("Two processes", func() {
 	It("H50 of which one sees nothing new send each refresh token once", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
 		account := s.connected(ctx)
+		Expect(rests(ctx, account)).To(beIdle())
 		see := blind()
 		second := s.operator(ctx, seal.JournalOptions{Dir: GinkgoT().TempDir()})
 		restsFrom(second.logs, account, touch(ctx, account))

@@ -52,7 +52,7 @@ var _ = Describe("A rotated refresh token that cannot be kept", func() {
 			Expect(projected(s.tokenSecret(ctx, "a"))).To(Equal(published), "nothing is published before it is kept")
 
 			suite.wire.set(nil)
-			Eventually(rotations(ctx, account)).Should(Equal(before.Rotations + 1))
+			Eventually(rotations(ctx, account)).Should(BeNumerically(">", before.Rotations), "and it is old by now: the next may follow at once")
 			s.goesOn(ctx, account)
 		},
 		Entry("forbidden", http.StatusForbidden),

@@ -111,7 +111,13 @@ func Refused(status *v1alpha1.ConnectedAccountStatus, stored Credential, failure
 
 // inDoubt: after a failure of this class nobody knows whether the refresh token was spent.
 func inDoubt(class oauth.Class) bool {
-	return class == oauth.OutcomeUnknown || class == oauth.InvalidResponse
+	switch class {
+	case oauth.NotSent, oauth.Throttled, oauth.ClientRejected, oauth.RequestRejected, oauth.RefreshTokenRejected, oauth.AuthorizationDenied, oauth.AuthorizationRequired:
+		return false
+	case oauth.OutcomeUnknown, oauth.InvalidResponse:
+		return true
+	}
+	return true
 }
 
 // doubtWait is how long to wait before a refresh token in doubt is tried again: a second, five seconds, and then the usual

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/oauth-operator/oauth-operator/test/leaks"
+	"github.com/oauth-operator/oauth-operator/test/provider"
 	"github.com/oauth-operator/oauth-operator/test/stage"
 )
 
@@ -74,8 +76,13 @@ func leakingBuild(t *testing.T) string {
 func searchRun(t *testing.T, binary string) map[string][]leaks.Finding {
 	t.Helper()
 	played, samples := play(t)
+	imports, err := played.ApplyImports(t.Context(), stage.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples = append(samples, imports...)
 	control(t, played, "/-/script", map[string]any{
-		"steps": []map[string]any{{"action": "reply", "reply": map[string]any{"status": 500, "body": "{}"}}},
+		"steps": []map[string]any{{"action": "reply", "grant": provider.GrantClientCredentials, "reply": map[string]any{"status": 500, "body": "{}"}}},
 	})
 	operator := start(t, played, stage.OperatorOptions{Binary: binary, ExtraArgs: []string{"--v=10"}})
 	published(t, played, names(samples)...)
@@ -90,6 +97,12 @@ func searchRun(t *testing.T, binary string) map[string][]leaks.Finding {
 			found[where] = append(found[where], leaks.Search(text, secret)...)
 		}
 	}
+	// The refresh tokens that came later are nowhere to be had in the clear.
+	for where, text := range places {
+		if bytes.Contains(text, []byte(provider.RefreshTokenPrefix)) {
+			found[where] = append(found[where], leaks.Finding{Form: "the beginning of a refresh token"})
+		}
+	}
 	for where := range found {
 		if len(found[where]) == 0 {
 			delete(found, where)
@@ -98,7 +111,7 @@ func searchRun(t *testing.T, binary string) map[string][]leaks.Finding {
 	return found
 }
 
-// planted are the client secrets and the tokens.
+// planted are the client secrets, the imported refresh tokens and the access tokens.
 func planted(t *testing.T, played *stage.Stage, samples []stage.Sample) []string {
 	t.Helper()
 	var all []string
@@ -115,6 +128,9 @@ func planted(t *testing.T, played *stage.Stage, samples []stage.Sample) []string
 	for _, sample := range samples {
 		take(sample.Name, "access_token")
 		take(sample.Client+"-client", "client_secret")
+		if sample.ImportedFrom != "" {
+			take(sample.ImportedFrom, "refresh_token")
+		}
 	}
 	return all
 }

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -99,13 +100,25 @@ func parseMutant(text string) (mutant, error) {
 	return parsed, nil
 }
 
+// lines is a writer for two at once, who write whole lines.
+type lines struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (l *lines) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to.Write(text)
+}
+
 // test plays everything that was asked for. The last line that it writes is the verdict.
 func test(ctx context.Context, args []string, output, log io.Writer) (bool, error) {
 	s, err := parse(args, log)
 	if err != nil {
 		return false, err
 	}
-	t := &tests{settings: s, output: output, log: log}
+	t := &tests{settings: s, output: &lines{to: output}, log: &lines{to: log}}
 	if err := t.check(); err != nil {
 		return false, err
 	}
@@ -122,8 +135,8 @@ func test(ctx context.Context, args []string, output, log io.Writer) (bool, erro
 		return false, err
 	}
 	// This one is not needed before the end.
-	t.verdict = make(chan error, 1)
-	go func() { t.verdict <- stage.Build(ctx, s.root, t.programs, "./test/faults/verdict") }()
+	t.verdict = sync.OnceValue(func() error { return stage.Build(ctx, s.root, t.programs, "./test/faults/verdict") })
+	go func() { _ = t.verdict() }() // whoever needs it hears of an error
 	ok, err := t.all(ctx)
 	if err != nil || !ok || s.keep {
 		fmt.Fprintln(log, "faults: the records are in", folder) //nolint:errcheck // a progress line

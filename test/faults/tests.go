@@ -27,8 +27,8 @@ type tests struct {
 	programs string
 	output   io.Writer
 	log      io.Writer
-	// verdict says once that the verdict is built, or why not.
-	verdict chan error
+	// verdict waits until the verdict is built, or says why not.
+	verdict func() error
 }
 
 // summary is what the verdict says of one run.
@@ -49,35 +49,36 @@ type summary struct {
 	ok bool
 }
 
-// all plays the operator, then the naive build, then the mutants, and says the last word.
+// others is what comes of the builds that are to fail.
+type others struct {
+	naiveLost, caught int
+	ok                bool
+}
+
+// all plays the operator, and beside it the naive build and the mutants, and says the last word. A play spends most of its
+// time waiting, so that two disturb each other little.
 func (t *tests) all(ctx context.Context) (bool, error) {
 	began := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var beside others
+	var failed error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if beside, failed = t.beside(ctx); failed != nil {
+			cancel()
+		}
+	}()
 	given, err := t.real(ctx)
 	if err != nil {
+		cancel()
+	}
+	<-done
+	if err := errors.Join(failed, err); err != nil {
 		return false, err
 	}
-	ok := given.ok
-	naive := 0
-	if t.naive != "" {
-		if naive, err = t.playNaive(ctx); err != nil {
-			return false, err
-		}
-		if t.expectLosses && naive == 0 {
-			fmt.Fprintln(t.output, "violation: run: the naive build lost nothing") //nolint:errcheck // it goes where the verdict goes
-			ok = false
-		}
-	}
-	caught := 0
-	for _, each := range t.mutants {
-		was, err := t.playMutant(ctx, each)
-		if err != nil {
-			return false, err
-		}
-		if was {
-			caught++
-		}
-	}
-	ok = ok && caught == len(t.mutants)
+	ok := given.ok && beside.ok
 	fmt.Fprintf(t.log, "faults: all took %s\n", time.Since(began).Round(time.Second)) //nolint:errcheck // a progress line
 	word := "ok"
 	if !ok {
@@ -86,14 +87,40 @@ func (t *tests) all(ctx context.Context) (bool, error) {
 	_, err = fmt.Fprintf(t.output,
 		"faults: %s plans=%d kills=%d grace_lost=%d strict_lost_outside_reply=%d unsurfaced=%d double_spends=%d sigterm_lost=%d outage_lost=%d naive_lost=%d mutants=%d/%d seed=%d\n",
 		word, given.Plans, given.Kills, given.GraceLost, given.StrictLost, given.Unsurfaced, given.DoubleSpend, given.SIGTERMLost, given.OutageLost,
-		naive, caught, len(t.mutants), t.seed)
+		beside.naiveLost, beside.caught, len(t.mutants), t.seed)
 	return ok, err
 }
 
-// choose are the phases and accounts of a run.
-func (t *tests) choose(names []string) ([]phase, map[string]int, error) {
+// beside plays the builds that are to fail, one after the other.
+func (t *tests) beside(ctx context.Context) (others, error) {
+	result := others{ok: true}
+	if t.naive != "" {
+		var err error
+		if result.naiveLost, err = t.playNaive(ctx); err != nil {
+			return result, err
+		}
+		if t.expectLosses && result.naiveLost == 0 {
+			fmt.Fprintln(t.output, "violation: run: the naive build lost nothing") //nolint:errcheck // it goes where the verdict goes
+			result.ok = false
+		}
+	}
+	for _, each := range t.mutants {
+		was, err := t.playMutant(ctx, each)
+		if err != nil {
+			return result, err
+		}
+		if was {
+			result.caught++
+		}
+	}
+	result.ok = result.ok && result.caught == len(t.mutants)
+	return result, nil
+}
+
+// choose are the phases and accounts of a run. A small one has few accounts.
+func (t *tests) choose(names []string, small bool) ([]phase, map[string]int, error) {
 	phases, fleet := fullPhases(), fullFleet()
-	if t.quick {
+	if t.quick || small {
 		phases, fleet = quickPhases(), quickFleet()
 		if len(names) > 0 {
 			phases = fullPhases()
@@ -115,9 +142,9 @@ func (t *tests) choose(names []string) ([]phase, map[string]int, error) {
 
 // check reports phases that do not exist, before anything is started.
 func (t *tests) check() error {
-	_, _, err := t.choose(t.chosen())
+	_, _, err := t.choose(t.chosen(), false)
 	for _, each := range t.mutants {
-		_, _, failed := t.choose(each.phases)
+		_, _, failed := t.choose(each.phases, true)
 		err = errors.Join(err, failed)
 	}
 	return err
@@ -134,7 +161,7 @@ func (t *tests) chosen() []string {
 // real plays the operator itself.
 func (t *tests) real(ctx context.Context) (summary, error) {
 	var demands []string
-	phases, fleet, err := t.choose(t.chosen())
+	phases, fleet, err := t.choose(t.chosen(), false)
 	if err != nil {
 		return summary{}, err
 	}
@@ -155,7 +182,7 @@ func (t *tests) playNaive(ctx context.Context) (int, error) {
 	if !t.quick {
 		names = []string{"kill", "outage-kill", "sigterm", "outage"}
 	}
-	phases, fleet, err := t.choose(names)
+	phases, fleet, err := t.choose(names, true)
 	if err != nil {
 		return 0, err
 	}
@@ -167,7 +194,7 @@ func (t *tests) playNaive(ctx context.Context) (int, error) {
 
 // playMutant plays one phase after the other until an invariant says that something is wrong.
 func (t *tests) playMutant(ctx context.Context, of mutant) (bool, error) {
-	phases, fleet, err := t.choose(of.phases)
+	phases, fleet, err := t.choose(of.phases, true)
 	if err != nil {
 		return false, err
 	}
@@ -199,11 +226,8 @@ func (t *tests) playAndJudge(ctx context.Context, options runOptions, demands ..
 	if err != nil {
 		return summary{}, err
 	}
-	if t.verdict != nil {
-		if err := <-t.verdict; err != nil {
-			return summary{}, err
-		}
-		t.verdict = nil
+	if err := t.verdict(); err != nil {
+		return summary{}, err
 	}
 	path := filepath.Join(folder, "summary.json")
 	arguments := append([]string{"--records=" + folder, "--summary=" + path}, demands...)

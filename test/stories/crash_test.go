@@ -2,6 +2,7 @@ package stories_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
@@ -45,54 +46,73 @@ func (w *world) takeover(dies func(p point) bool) *replica {
 	return r.replaced("R1")
 }
 
-// sequel is who goes on after the kill.
+// sequel is how R1 dies, and who goes on.
 type sequel struct {
 	name string
+	// late: R1 is killed right before an effect, the write of which arrives when somebody else is at work.
+	late bool
 	goOn func(killed *replica) *replica
 }
 
 func sequels() []sequel {
-	return []sequel{
-		{"same pod", func(killed *replica) *replica { return killed.again() }},
-		{"other pod", func(killed *replica) *replica { return killed.replaced("R2") }},
+	same := func(killed *replica) *replica { return killed.again() }
+	other := func(killed *replica) *replica { return killed.replaced("R2") }
+	return []sequel{{"same pod", false, same}, {"other pod", false, other}, {"same pod, late write", true, same}, {"other pod, late write", true, other}}
+}
+
+// TestAKillAfterEveryEffect kills R1 after its first effect, its second, and so on, for each kind of provider, in each
+// plot, with each sequel. Where not all is asked for, the kinds take turns: each effect is met in each plot and sequel, but
+// with one kind of provider only.
+func TestAKillAfterEveryEffect(t *testing.T) {
+	t.Parallel()
+	needsControlPlane(t)
+	all := kinds()
+	turns := len(all)
+	if !*long {
+		t.Logf("%d of %d kinds of provider for each effect; -args -long plays all", 1, turns)
+		turns = 1
+	}
+	for turn := range turns {
+		for i, p := range plots() {
+			for j, s := range sequels() {
+				t.Run(fmt.Sprintf("%s/%s/%d", p.name, s.name, turn), func(t *testing.T) {
+					t.Parallel()
+					killAfterEach(t, p, s, turn+3*i+2*j)
+				})
+			}
+		}
 	}
 }
 
-func TestAKillAfterEveryEffect(t *testing.T) {
-	needsControlPlane(t)
-	for _, of := range kinds() {
-		for _, p := range plots() {
-			if p.claims && of.reusable() {
-				continue
-			}
-			t.Run(of.name+"/"+p.name, func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t, of)
-				r := p.begin(w)
-				w.arm("R1", 1<<20)
-				w.untilQuiet(r)
-				count := w.crash.count
-				w.finale(r)
-				if count == 0 {
-					t.Fatal("R1 did nothing")
-				}
-				for n := 1; n <= count; n++ {
-					for _, s := range sequels() {
-						t.Run(fmt.Sprintf("effect %d, %s", n, s.name), func(t *testing.T) {
-							t.Parallel()
-							w := newWorld(t, of)
-							r := p.begin(w)
-							w.arm("R1", n)
-							if w.untilQuiet(r) {
-								t.Fatalf("R1 did not get to its effect %d", n)
-							}
-							r = s.goOn(r)
-							w.untilQuiet(r)
-							w.finale(r)
-						})
-					}
-				}
-			})
-		}
+// killAfterEach kills R1 after each of its effects, with another kind of provider each time.
+func killAfterEach(t *testing.T, p plot, s sequel, turn int) {
+	t.Helper()
+	tried := kinds()
+	if p.claims {
+		tried = slices.DeleteFunc(tried, kind.reusable)
 	}
+	for n, more := 1, true; more; n++ {
+		of := tried[(turn+n)%len(tried)]
+		t.Run(fmt.Sprintf("effect %d, %s", n, of.name), func(t *testing.T) { more = killAfter(t, of, p, s, n) })
+	}
+}
+
+// killAfter kills R1 at its n-th effect. It reports false where R1 has fewer, and the story has then been played without.
+func killAfter(t *testing.T, of kind, p plot, s sequel, n int) bool {
+	t.Helper()
+	w := newWorld(t, of)
+	r := p.begin(w)
+	w.arm("R1", n, s.late)
+	if w.untilQuiet(r) {
+		w.finale(r)
+		return w.crash.count >= n // that effect is no write
+	}
+	killed := r
+	r = s.goOn(killed)
+	if s.late {
+		killed.pending.arrives()
+	}
+	w.untilQuiet(r)
+	w.finale(r)
+	return true
 }

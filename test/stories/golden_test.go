@@ -119,10 +119,10 @@ func TestASecondReplicaTakesOverAndTheFirstWakesTooLate(t *testing.T) {
 	w, first := tale(t, "strict")
 	count := w.provider.TokenRequests()
 	first.runTo(standing(after, "claims"))
-	w.say("R1 falls asleep")
+	w.sayf("R1 falls asleep")
 	second := w.newPod("R2")
 	w.untilQuiet(second)
-	w.say("R1 wakes up")
+	w.sayf("R1 wakes up")
 	first.finish()
 	w.untilQuiet(first, second)
 	w.requests(count, 1)
@@ -137,11 +137,11 @@ func TestAStaleCopyMeetsAConflictAndNothingIsSent(t *testing.T) {
 	second.stale = w.read()
 	first.runTo(standing(before, "publishes")) // so that nothing but the account tells of what was kept
 	count := w.provider.TokenRequests()
-	w.say("R1 works from a stale copy")
+	w.sayf("R1 works from a stale copy")
 	second.lap()
 	w.requests(count, 0)
 	first.finish()
-	w.say("R1 sees what is there")
+	w.sayf("R1 sees what is there")
 	second.stale = nil
 	w.untilQuiet(second)
 	w.golden("stale-copy")
@@ -185,7 +185,7 @@ func TestANewerConsentOutlivesARefusalOfTheOldOne(t *testing.T) {
 	w.untilQuiet(second)
 	first.finish()
 	w.untilQuiet(first, second)
-	if told := reason(w.read(), v1alpha1.ConditionAuthorized); told != "" {
+	if told := unauthorized(w.read()); told != "" {
 		t.Errorf("the account says %s", told)
 	}
 	w.golden("newer-consent")
@@ -198,16 +198,16 @@ func TestAnEndpointThatIsEditedWhileClaimedGetsNotAByte(t *testing.T) {
 	other, connections := listenAndCount(t)
 	proper := w.provider.TokenEndpoint(provider.Smartbills)
 	r.runTo(standing(after, "claims"))
-	w.say("the client names another host")
+	w.sayf("the client names another host")
 	w.editEndpoint("http://" + other + "/connect/token")
 	r.finish()
 	w.untilQuiet(r)
-	if told := reason(w.read(), v1alpha1.ConditionAuthorized); told != v1alpha1.ReasonEndpointChanged {
+	if told := unauthorized(w.read()); told != v1alpha1.ReasonEndpointChanged {
 		t.Errorf("the account says %q", told)
 	}
 	w.clock.move(24 * time.Hour)
 	w.untilQuiet(r)
-	w.say("the client names the first host again")
+	w.sayf("the client names the first host again")
 	w.editEndpoint(proper)
 	w.untilQuiet(r)
 	if n := connections.Load(); n != 0 {
@@ -224,14 +224,14 @@ func TestAnEndpointThatIsEditedWhileInDoubtGetsNotAByte(t *testing.T) {
 	proper := w.provider.TokenEndpoint(provider.Smartbills)
 	w.killAt("R1", standing(after, "claims"))
 	w.untilQuiet(r)
-	w.say("the client names another host")
+	w.sayf("the client names another host")
 	w.editEndpoint("http://" + other + "/connect/token")
 	r = r.again()
 	w.untilQuiet(r)
-	if told := reason(w.read(), v1alpha1.ConditionAuthorized); told != v1alpha1.ReasonEndpointChanged {
+	if told := unauthorized(w.read()); told != v1alpha1.ReasonEndpointChanged {
 		t.Errorf("the account says %q", told)
 	}
-	w.say("the client names the first host again")
+	w.sayf("the client names the first host again")
 	w.editEndpoint(proper)
 	w.untilQuiet(r)
 	if n := connections.Load(); n != 0 {
@@ -268,7 +268,7 @@ func TestAnAccountThatIsCreatedAgainGetsNothingOfTheOldOne(t *testing.T) {
 	w, r := tale(t, "revoke-family")
 	count := w.provider.TokenRequests()
 	r.runTo(func(p point) bool { return p.phase == committed })
-	w.say("the account is deleted and created again")
+	w.sayf("the account is deleted and created again")
 	change(w, w.account.Name, &v1alpha1.ConnectedAccount{}, func(account *v1alpha1.ConnectedAccount) {
 		account.Annotations = mergedMap(account.Annotations, v1alpha1.AnnotationAllowDelete, account.Name)
 	})
@@ -280,7 +280,7 @@ func TestAnAccountThatIsCreatedAgainGetsNothingOfTheOldOne(t *testing.T) {
 	w.untilQuiet(r)
 	w.requests(count, 1)
 	account := w.read()
-	if told := reason(account, v1alpha1.ConditionAuthorized); told != v1alpha1.ReasonAlreadyImported || account.Status.SealedCredential != "" {
+	if told := unauthorized(account); told != v1alpha1.ReasonAlreadyImported || account.Status.SealedCredential != "" {
 		t.Errorf("the account says %q, and holds %d bytes", told, len(account.Status.SealedCredential))
 	}
 	if left := r.journalled(); len(left) > 0 {

@@ -2,6 +2,7 @@ package stories_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -27,11 +28,11 @@ import (
 //	F1  nothing is lost where the provider forgives a second use for a while
 //	FL  lost is never said of a refresh token that was not spent
 //	PB  what is published is what is kept
-func (w *world) violated(invariant, format string, arguments ...any) {
+func (w *world) violatedf(invariant, format string, arguments ...any) {
 	w.t.Helper()
 	text := invariant + ": " + fmt.Sprintf(format, arguments...)
 	w.broken = append(w.broken, text)
-	w.say("VIOLATED %s", text)
+	w.sayf("VIOLATED %s", text)
 }
 
 // verdict fails the test where an invariant was violated, with the whole narrative.
@@ -73,7 +74,7 @@ func (w *world) checkWrite(r *replica, was, now *v1alpha1.ConnectedAccount) {
 		if r.replaying {
 			invariant = "I6"
 		}
-		w.violated(invariant, "the status goes back from %v to %v", versionOf(old), versionOf(held))
+		w.violatedf(invariant, "the status goes back from %v to %v", versionOf(old), versionOf(held))
 	}
 	if now.Status.Failures.Class == was.Status.Failures.Class {
 		return
@@ -81,13 +82,13 @@ func (w *world) checkWrite(r *replica, was, now *v1alpha1.ConnectedAccount) {
 	switch oauth.Class(now.Status.Failures.Class) {
 	case lifecycle.RefreshTokenLost:
 		if w.kind.graceful() && !w.graceRanOut(held.RefreshToken) {
-			w.violated("F1", "a refresh token is lost although the provider forgives")
+			w.violatedf("F1", "a refresh token is lost although the provider forgives")
 		}
 		if w.isLive(held.RefreshToken) {
-			w.violated("FL", "lost is said of a refresh token that was not spent")
+			w.violatedf("FL", "lost is said of a refresh token that was not spent")
 		}
 	case oauth.RefreshTokenRejected:
-		w.violated("I4", "a loss of ours is told as the provider's word")
+		w.violatedf("I4", "a loss of ours is told as the provider's word")
 	default:
 	}
 }
@@ -101,16 +102,21 @@ func (w *world) checkSend(r *replica) {
 		return
 	}
 	if f.claimID == "" {
-		w.violated("I1", "sent without a claim")
+		w.violatedf("I1", "sent without a claim")
 	}
 	for _, other := range w.sends {
 		switch {
 		case other.claimID == f.claimID:
-			w.violated("I1", "two requests under one claim")
-		case other.request.RefreshFingerprint == f.request.RefreshFingerprint && other.attempt >= f.attempt:
-			w.violated("I1", "a refresh token is sent again as attempt %d, after attempt %d", f.attempt, other.attempt)
+			w.violatedf("I1", "two requests under one claim")
+		case other.request.RefreshFingerprint == f.request.RefreshFingerprint && other.attempt >= f.attempt && !other.wasPutOff():
+			w.violatedf("I1", "a refresh token is sent again as attempt %d, after attempt %d", f.attempt, other.attempt)
 		}
 	}
+}
+
+// wasPutOff: the provider said that it did nothing, so that the next request is a first one again.
+func (f *flight) wasPutOff() bool {
+	return f.step.Unprocessed && f.step.Reply != nil && f.step.Reply.Status == http.StatusServiceUnavailable
 }
 
 // journals takes note of what a replica has put into its journal.
@@ -131,16 +137,16 @@ func (w *world) judge() {
 	w.t.Helper()
 	account := w.read()
 	held := w.open(account)
-	told := reason(account, v1alpha1.ConditionAuthorized)
+	told := unauthorized(account)
 	switch {
 	case held.RefreshToken.Empty():
 		return
 	case !w.isLive(held.RefreshToken) && told != v1alpha1.ReasonRefreshTokenLost && (w.kind.graceful() || !w.isExcused(held.GrantSequence)):
-		w.violated("I4", "the refresh token that is held is dead, and the account says %q", told)
+		w.violatedf("I4", "the refresh token that is held is dead, and the account says %q", told)
 	case !w.isLive(held.RefreshToken) && w.kind.graceful() && !w.graceRanOut(held.RefreshToken):
-		w.violated("F1", "a refresh token is lost although the provider forgives")
+		w.violatedf("F1", "a refresh token is lost although the provider forgives")
 	case !w.isLive(held.RefreshToken) && !w.kind.graceful() && !w.isExcused(held.GrantSequence):
-		w.violated("I2", "a refresh token is lost, and nothing excuses it")
+		w.violatedf("I2", "a refresh token is lost, and nothing excuses it")
 	}
 	if told != "" {
 		return
@@ -148,7 +154,7 @@ func (w *world) judge() {
 	published := &corev1.Secret{}
 	err := suite.admin.Get(w.ctx(), types.NamespacedName{Namespace: w.namespace, Name: w.account.Name}, published)
 	if err != nil || string(published.Data["access_token"]) != held.AccessToken.Reveal() {
-		w.violated("PB", "the Secret does not hold the access token that is kept (%v)", err)
+		w.violatedf("PB", "the Secret does not hold the access token that is kept (%v)", err)
 	}
 }
 
@@ -161,7 +167,7 @@ func (w *world) noteTakeover(r *replica, e effect) {
 	}
 	for _, other := range w.replicas {
 		if other != r && (other.busy || len(other.journalled()) > 0) && other.flight != nil {
-			w.excuse(other.name + " was asleep all through the wait")
+			w.excuse(r, other.name+" was asleep all through the wait")
 		}
 	}
 }

@@ -40,15 +40,15 @@ func (w *world) effect(r *replica, e effect, err error) {
 	if err != nil {
 		text += ": " + outcome(err)
 	}
-	w.say("%s", text)
+	w.sayf("%s", text)
 	if err == nil {
-		w.crash.counts(r, e.text)
+		w.crash.note(r, e.text)
 		w.noteTakeover(r, e)
 	}
 }
 
-// say writes a line of the narrative.
-func (w *world) say(format string, arguments ...any) {
+// sayf writes a line of the narrative.
+func (w *world) sayf(format string, arguments ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	line := w.account.Name + ": " + fmt.Sprintf(format, arguments...)
@@ -56,8 +56,8 @@ func (w *world) say(format string, arguments ...any) {
 	w.log = append(w.log, w.clock.Now().Format("15:04:05 ")+line)
 }
 
-// debug is for whoever looks into a story that failed.
-func (w *world) debug(format string, arguments ...any) {
+// debugf is for whoever looks into a story that failed.
+func (w *world) debugf(format string, arguments ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.log = append(w.log, "         . "+fmt.Sprintf(format, arguments...))
@@ -86,6 +86,9 @@ func (w *world) note(r *replica, p point) {
 		w.effect(r, effect{"sends", text}, nil)
 	case committed:
 		w.checkSend(r)
+		if r.flight.isLost() {
+			w.excuse(r, "an answer was lost on its way")
+		}
 		w.effect(r, effect{"commits", r.flight.text(w)}, nil)
 	case before, ended:
 	}

@@ -133,14 +133,22 @@ func (n *network) read(f *flight) {
 	}
 }
 
+// isLost: the provider has decided, and its answer never arrives whole.
+func (f *flight) isLost() bool {
+	switch f.step.Action {
+	case provider.ActDrop, provider.ActHang, provider.ActCut:
+		return !f.step.Unprocessed
+	default:
+		return false
+	}
+}
+
 // text says what the provider decided.
 func (f *flight) text(w *world) string {
 	spent := w.tokenName(f.request.RefreshFingerprint)
 	fate := ""
-	switch f.step.Action {
-	case provider.ActDrop, provider.ActHang, provider.ActCut:
+	if f.isLost() {
 		fate = "; the answer is lost"
-	default:
 	}
 	switch {
 	case f.request.Outcome == provider.Granted && f.issued != "":

@@ -54,8 +54,9 @@ type point struct {
 
 // verdict is what becomes of the write that a replica is about to make.
 type verdict struct {
-	// refuse is the answer to a write that is not carried out; lose, that to one that is.
-	refuse, lose error
+	// refuse is the answer to a write that is not carried out; lose, that to one that is; delay, that to one which is
+	// carried out later.
+	refuse, lose, delay error
 }
 
 // replica is one process of the operator. It works only while it is stepped, and stands still in between.
@@ -81,6 +82,8 @@ type replica struct {
 	entries map[string]bool
 	// wake is when it wants to look at the account again.
 	wake time.Time
+	// pending is the write that it is about to make.
+	pending late
 	// stale is what its cache shows of the account, where that is not what is there.
 	stale *v1alpha1.ConnectedAccount
 }
@@ -123,7 +126,7 @@ func (w *world) newPod(name string) *replica {
 // again starts the container of a killed replica again, in the same pod.
 func (r *replica) again() *replica {
 	r.world.t.Helper()
-	r.world.say("%s starts again, in the same pod", r.name)
+	r.world.sayf("%s starts again, in the same pod", r.name)
 	next := r.world.newReplica(r.name, r.dir)
 	r.world.recover(next)
 	return next
@@ -132,9 +135,9 @@ func (r *replica) again() *replica {
 // replaced starts another pod in place of a killed replica. Its journal is gone.
 func (r *replica) replaced(name string) *replica {
 	r.world.t.Helper()
-	r.world.say("%s starts, in another pod", name)
+	r.world.sayf("%s starts, in another pod", name)
 	if len(r.journalled()) > 0 {
-		r.world.excuse("the pod was replaced between receipt and keep")
+		r.world.excuse(r, "the pod was replaced between receipt and keep")
 	}
 	return r.world.newPod(name)
 }
@@ -150,7 +153,7 @@ func (r *replica) begin(work func(context.Context) (ctrl.Result, error)) {
 		r.world.t.Fatalf("%s is at work already", r.name)
 	}
 	r.busy = true
-	logger := funcr.New(func(prefix, args string) { r.world.debug("%s %s %s", r.name, prefix, args) }, funcr.Options{Verbosity: 1})
+	logger := funcr.New(func(prefix, args string) { r.world.debugf("%s %s %s", r.name, prefix, args) }, funcr.Options{Verbosity: 1})
 	ctx := log.IntoContext(context.WithoutCancel(r.world.t.Context()), logger)
 	go func() {
 		<-r.proceed
@@ -217,10 +220,10 @@ func (r *replica) stuck() {
 // provider is decided all the same.
 func (r *replica) kill() {
 	r.world.t.Helper()
-	r.world.say("%s is killed", r.name)
+	r.world.sayf("%s is killed", r.name)
 	r.world.faults++
 	if r.spending() {
-		r.world.excuse("killed between the provider's commit and the journal")
+		r.world.excuse(r, "killed between the provider's commit and the journal")
 	}
 	// What the dying goroutines still do to the folder, no process that was killed would do.
 	kept := r.dir + "+"
@@ -238,8 +241,6 @@ func (r *replica) kill() {
 func (r *replica) spending() bool {
 	return r.busy && (r.at.phase == sent || r.at.phase == committed)
 }
-
-func (r *replica) alive() bool { return slices.Contains(r.world.replicas, r) }
 
 // journalled are the entries in its journal.
 func (r *replica) journalled() map[string]bool {
@@ -329,7 +330,7 @@ func (w *world) recover(r *replica) bool {
 		if !alive || p.err == nil {
 			return alive
 		}
-		w.debug("%s: %v", r.name, p.err)
+		w.debugf("%s: %v", r.name, p.err)
 	}
 	w.t.Fatalf("%s cannot start: %v", r.name, r.at.err)
 	return false

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/secret"
 	"github.com/oauth-operator/oauth-operator/test/provider"
 )
@@ -14,21 +13,23 @@ type crash struct {
 	at       func(r *replica, p point) bool
 	of       string
 	n, count int
+	// early: it is killed right before that effect, whose write is on its way already.
+	early bool
 	// after is the effect that it came after.
 	after string
 	now   bool
 }
 
-// arm has the replica of that name killed after n more effects; 0: not at all.
-func (w *world) arm(name string, n int) { w.crash = &crash{of: name, n: n} }
+// arm has the replica of that name killed after n more effects; early: right before the n-th.
+func (w *world) arm(name string, n int, early bool) { w.crash = &crash{of: name, n: n, early: early} }
 
-// counts counts an effect.
-func (c *crash) counts(r *replica, text string) {
+// note counts an effect.
+func (c *crash) note(r *replica, text string) {
 	if r.name != c.of || c.n == 0 {
 		return
 	}
 	c.count++
-	if c.count == c.n {
+	if c.count == c.n && !c.early {
 		c.now, c.after = true, text
 	}
 }
@@ -37,6 +38,9 @@ func (c *crash) counts(r *replica, text string) {
 func (c *crash) due(r *replica, p point) bool {
 	if c.at != nil && c.at(r, p) {
 		c.at, c.now = nil, true
+	}
+	if c.early && r.name == c.of && p.phase == before && c.count == c.n-1 {
+		c.early, c.n, c.now = false, 0, true
 	}
 	was := c.now
 	c.now = false
@@ -69,7 +73,7 @@ func (w *world) untilQuiet(replicas ...*replica) bool {
 			}
 			soon := p.result.RequeueAfter
 			if p.err != nil {
-				w.debug("%s: %v", r.name, p.err)
+				w.debugf("%s: %v", r.name, p.err)
 				soon = time.Second
 			}
 			r.wake = w.clock.Now().Add(soon)
@@ -83,12 +87,12 @@ func (w *world) untilQuiet(replicas ...*replica) bool {
 		case w.quiet():
 			return true
 		case wake == 0:
-			w.violated("I5", "the account neither works nor says that a person is needed, and nobody looks at it again")
+			w.violatedf("I5", "the account neither works nor says that a person is needed, and nobody looks at it again")
 			return true
 		}
 		w.clock.move(wake)
 	}
-	w.violated("I5", "the account does not come to rest")
+	w.violatedf("I5", "the account does not come to rest")
 	return true
 }
 
@@ -144,12 +148,12 @@ func (w *world) finale(replicas ...*replica) {
 		return
 	}
 	w.judge()
-	if told := reason(w.read(), v1alpha1.ConditionAuthorized); told != "" {
+	if told := unauthorized(w.read()); told != "" {
 		w.consentsAnew(false)
 		w.untilQuiet(replicas...)
 	}
 	if !w.rotates(replicas...) {
-		w.violated("I5", "it does not work, even with a new consent")
+		w.violatedf("I5", "it does not work, even with a new consent")
 	}
 }
 
@@ -169,15 +173,16 @@ func (w *world) rotates(replicas ...*replica) bool {
 func (w *world) loseAnswer() {
 	w.faults++
 	w.network.treat(provider.CommitAndDrop())
-	w.excuse("an answer was lost on its way")
 }
 
-// excuse notes something that nothing can be done about where the provider forgives no second use, for the present grant.
-func (w *world) excuse(why string) {
+// excuse notes something that nothing can be done about where the provider forgives no second use of what r has claimed.
+func (w *world) excuse(r *replica, why string) {
 	w.t.Helper()
-	grant := w.open(w.read()).GrantSequence
-	w.debug("excused from here on, in grant %d: %s", grant, why)
-	w.excuses = append(w.excuses, excuse{grant, why})
+	if r.claim.GrantSequence == nil {
+		return // nothing is spent
+	}
+	w.debugf("excused from here on, in grant %d: %s", *r.claim.GrantSequence, why)
+	w.excuses = append(w.excuses, excuse{*r.claim.GrantSequence, why})
 }
 
 // excuse is why a loss of a grant's newest refresh token may happen.

@@ -33,6 +33,7 @@ type walker struct {
 // TestRandomWalks has two replicas that both believe to lead work on one account, with kills, pauses, lost answers, an API
 // server that refuses or is away, new consents and edits at any moment. The seed of a walk tells all of its choices.
 func TestRandomWalks(t *testing.T) {
+	t.Parallel()
 	needsControlPlane(t)
 	count := *walks
 	switch {
@@ -44,23 +45,28 @@ func TestRandomWalks(t *testing.T) {
 	}
 	t.Logf("%d walks from seed %d on; -args -walks N -seed N for others", count, *seed)
 	for n := range count {
-		number := *seed + uint64(n) //nolint:gosec // a small count
+		number := *seed + uint64(n)
 		all := kinds()
 		of := all[number%uint64(len(all))]
 		t.Run(fmt.Sprintf("seed %d, %s", number, of.name), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, of)
-			rng := rand.New(rand.NewPCG(number, 0)) //nolint:gosec // choices of a test, to be made again
-			walk := &walker{world: w, rng: rng, left: walkFaults, proper: w.provider.TokenEndpoint(provider.Smartbills)}
-			w.decide = walk.decideWrite
-			walk.born = 2
-			walk.pods = []*replica{w.newPod("R1"), w.newPod("R2")}
-			for range walkLength {
-				walk.step()
-			}
-			walk.heal()
+			takeAWalk(newWorld(t, of), number)
 		})
 	}
+}
+
+func takeAWalk(w *world, number uint64) {
+	w.t.Helper()
+	walk := &walker{
+		world: w, rng: rand.New(rand.NewPCG(number, 0)), //nolint:gosec // choices of a test, to be made again
+		left: walkFaults, proper: w.provider.TokenEndpoint(provider.Smartbills), born: 2,
+	}
+	w.decide = walk.decideWrite
+	walk.pods = []*replica{w.newPod("R1"), w.newPod("R2")}
+	for range walkLength {
+		walk.step()
+	}
+	walk.heal()
 }
 
 // fault reports whether a fault is to be made now, with a chance of one in so many.
@@ -78,7 +84,7 @@ func (w *walker) step() {
 	switch choice := w.rng.IntN(20); {
 	case choice == 0 && w.fault(2):
 		w.killOne()
-	case choice == 1 && len(w.down) > 0:
+	case choice == 1 && len(w.down) > 0 && w.outage() == nil:
 		w.startOne()
 	case choice == 2 && w.fault(2):
 		w.mistreat()
@@ -86,7 +92,12 @@ func (w *walker) step() {
 		w.consentsAnew(!w.open(w.read()).RefreshToken.Empty())
 	case choice == 4 && (w.away || w.fault(4)):
 		w.editOrMend()
-	case choice <= 6:
+	case choice == 5 && (w.outage() != nil || w.fault(3)):
+		w.failOrMend()
+	case choice == 6 && len(w.late) > 0:
+		w.late[0].arrives()
+		w.late = w.late[1:]
+	case choice <= 9:
 		w.passTime()
 	default:
 		r := w.pods[w.rng.IntN(len(w.pods))]
@@ -113,7 +124,7 @@ func (w *walker) decideWrite(_ *replica, p point) verdict {
 	if p.phase != before || !w.fault(12) {
 		return verdict{}
 	}
-	switch w.rng.IntN(5) {
+	switch w.rng.IntN(6) {
 	case 0:
 		return verdict{refuse: conflict()}
 	case 1:
@@ -122,6 +133,8 @@ func (w *walker) decideWrite(_ *replica, p point) verdict {
 		return verdict{refuse: broken()}
 	case 3:
 		return verdict{refuse: errLost}
+	case 4:
+		return verdict{delay: errLost}
 	default:
 		return verdict{lose: errLost}
 	}
@@ -134,8 +147,11 @@ func (w *walker) killOne() {
 	at := w.rng.IntN(len(w.pods))
 	killed := w.pods[at]
 	killed.kill()
+	if killed.at.phase == before && w.rng.IntN(2) == 0 {
+		w.late = append(w.late, killed.pending)
+	}
 	w.pods, w.down = slices.Delete(w.pods, at, at+1), append(w.down, killed)
-	if w.rng.IntN(2) == 0 {
+	if w.rng.IntN(2) == 0 && w.outage() == nil {
 		w.startOne()
 	}
 }
@@ -159,10 +175,8 @@ func (w *walker) mistreat() {
 		w.network.treat(provider.Drop())
 	case 1:
 		w.network.treat(provider.CommitAndDrop())
-		w.excuse("an answer was lost on its way")
 	case 2:
 		w.network.treat(provider.CutReply(10))
-		w.excuse("an answer was cut")
 	case 3:
 		w.network.treat(provider.Throttle(503, "1"))
 	default:
@@ -170,14 +184,25 @@ func (w *walker) mistreat() {
 	}
 }
 
+// failOrMend begins or ends an outage of the API server.
+func (w *walker) failOrMend() {
+	if w.outage() != nil {
+		w.sayf("the API server is back")
+		w.setOutage(nil)
+		return
+	}
+	w.sayf("the API server is away")
+	w.setOutage(errLost)
+}
+
 func (w *walker) editOrMend() {
 	w.away = !w.away
 	if w.away {
-		w.say("the client names another host")
+		w.sayf("the client names another host")
 		w.editEndpoint(unreachable)
 		return
 	}
-	w.say("the client names the first host again")
+	w.sayf("the client names the first host again")
 	w.editEndpoint(w.proper)
 }
 
@@ -185,8 +210,8 @@ func (w *walker) editOrMend() {
 // while somebody is awake. Whoever is busy sleeps meanwhile; what was sent is decided before.
 func (w *walker) passTime() {
 	idle := slices.DeleteFunc(slices.Clone(w.pods), func(r *replica) bool { return r.busy || r.wake.IsZero() })
-	if len(idle) == 0 {
-		return
+	if len(idle) == 0 || w.outage() != nil {
+		return // a lap may not end before the outage does
 	}
 	for _, r := range w.pods {
 		if r.busy && r.at.phase == sent {
@@ -204,9 +229,12 @@ func (w *walker) passTime() {
 // heal ends all faults, and wants all to be well in the end.
 func (w *walker) heal() {
 	w.t.Helper()
-	w.say("no more faults")
+	w.sayf("no more faults")
 	w.left, w.decide = 0, nil
 	w.network.treat(provider.Step{})
+	if w.outage() != nil {
+		w.failOrMend()
+	}
 	if w.away {
 		w.editOrMend()
 	}

@@ -102,7 +102,13 @@ func (c *wire) write(object client.Object, dryRun bool, do func(client.Object) e
 		return do(object)
 	}
 	made := w.describe(object)
+	unseen, _ := object.DeepCopyObject().(client.Object)
+	c.replica.pending = late{c.replica, made, unseen, do}
 	v := c.replica.park(point{phase: before, effect: made})
+	if v.delay != nil {
+		w.late = append(w.late, c.replica.pending)
+		v.refuse = v.delay
+	}
 	if v.refuse == nil {
 		v.refuse = w.outage()
 	}
@@ -111,7 +117,6 @@ func (c *wire) write(object client.Object, dryRun bool, do func(client.Object) e
 		return v.refuse
 	}
 	if v.lose != nil {
-		unseen, _ := object.DeepCopyObject().(client.Object)
 		err := w.watched(c.replica, unseen, do)
 		if err == nil {
 			made.text += " (the reply is lost)"
@@ -122,6 +127,26 @@ func (c *wire) write(object client.Object, dryRun bool, do func(client.Object) e
 	err := w.watched(c.replica, object, do)
 	c.replica.park(point{phase: after, effect: made, err: err})
 	return err
+}
+
+// late is a write that was sent, and that the API server has not got yet.
+type late struct {
+	by     *replica
+	made   effect
+	object client.Object
+	do     func(client.Object) error
+}
+
+// arrives carries the write out, whatever has become of who made it.
+func (l late) arrives() {
+	w := l.by.world
+	w.t.Helper()
+	err := w.watched(l.by, l.object, l.do)
+	text := l.by.name + "'s write arrives late: " + l.made.text
+	if err != nil {
+		text += ": " + outcome(err)
+	}
+	w.sayf("%s", text)
 }
 
 // labelled reads Secrets as a cache does that holds those with a label only.

@@ -58,6 +58,9 @@ type world struct {
 	// faults counts what went wrong.
 	faults int
 
+	// late are writes that a connection holds back.
+	late []late
+
 	mu       sync.Mutex
 	down     error
 	lines    []string
@@ -208,7 +211,7 @@ func (w *world) read() *v1alpha1.ConnectedAccount {
 // consentsAnew puts a new refresh token where the account imports from. asked: it is to replace one that works.
 func (w *world) consentsAnew(asked bool) {
 	w.t.Helper()
-	w.say("the person consents anew")
+	w.sayf("the person consents anew")
 	token := w.grant()
 	change(w, sourceName, &corev1.Secret{}, func(source *corev1.Secret) { source.Data = map[string][]byte{"refresh_token": []byte(token)} })
 	if !asked {
@@ -268,9 +271,9 @@ func readKeyring(ctx context.Context) (*seal.Keyring, error) {
 	return seal.ParseKeyring(stored.Data)
 }
 
-// reason is that of a condition of the account, "" while it is True.
-func reason(account *v1alpha1.ConnectedAccount, kind string) string {
-	found := meta.FindStatusCondition(account.Status.Conditions, kind)
+// unauthorized is why the account has no refresh token that works, as it says; "" while it has one.
+func unauthorized(account *v1alpha1.ConnectedAccount) string {
+	found := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionAuthorized)
 	if found == nil || found.Status == metav1.ConditionTrue {
 		return ""
 	}
@@ -279,7 +282,7 @@ func reason(account *v1alpha1.ConnectedAccount, kind string) string {
 
 // needsPerson: the account says that nothing gets better without somebody's doing.
 func needsPerson(account *v1alpha1.ConnectedAccount) bool {
-	switch reason(account, v1alpha1.ConditionAuthorized) {
+	switch unauthorized(account) {
 	case v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonAuthorizationRequired,
 		v1alpha1.ReasonEndpointChanged, v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonAlreadyImported:
 		return true
