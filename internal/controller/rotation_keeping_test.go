@@ -179,6 +179,31 @@ var _ = Describe("A rotated refresh token that cannot be kept", func() {
 	})
 })
 
+var _ = Describe("A definition that hides a refresh token for a while", func() {
+	It("costs nothing: what an old copy does not show is not written over", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
+		account := s.connected(ctx)
+		rotates(ctx, account)
+		kept := get(ctx, account.DeepCopy()).Status.SealedCredential
+		restore := dropSealedCredential(ctx, account)
+		Expect(suite.admin.Delete(ctx, s.tokenSecret(ctx, "a"))).To(Succeed()) // an event that does not write the account
+		Eventually(eventsOf(ctx, account)).Should(ContainElement("SchemaTooOld"), "the operator's copy does not show it any more")
+
+		see := blind() // the copy stays as it is
+		restore(ctx)
+		Expect(get(ctx, account.DeepCopy()).Status.SealedCredential).To(Equal(kept))
+		suite.clock.ahead.Add(int64(untilProbed))
+		mark := suite.wire.mark()
+		change(ctx, s.bills(), func(c *v1alpha1.OAuthClient) { c.Spec.RefreshBeforeSeconds = 1200 }) // another such event
+		Eventually(func() []call {
+			return suite.wire.since(mark, func(made call) bool { return made.method != http.MethodPost && strings.Contains(made.path, "/connectedaccounts/a") })
+		}).ShouldNot(BeEmpty(), "the operator asks, or writes")
+		see()
+		becomesReady(ctx, account)
+		s.goesOn(ctx, account)
+	})
+})
+
 func statusPath(account *v1alpha1.ConnectedAccount) string {
 	return "/apis/oauth-operator.dev/v1alpha1/namespaces/" + account.Namespace + "/connectedaccounts/" + account.Name + "/status"
 }

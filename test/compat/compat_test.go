@@ -1,0 +1,192 @@
+// Package compat_test holds what released versions have stored, and that this version reads it: a sealed credential is all
+// that a person's consent depends on. What is in a folder of a version never changes.
+package compat_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
+	"github.com/oauth-operator/oauth-operator/test/cluster"
+)
+
+// stored is what a version has left in a cluster: in <version>/stored.yaml.
+type stored struct {
+	Keyring  corev1.Secret               `json:"keyring"`
+	Clients  []v1alpha1.OAuthClient      `json:"clients"`
+	Accounts []v1alpha1.ConnectedAccount `json:"accounts"`
+	// Opened is what is in each account's sealed credential, by the account's name. The tokens are those of a provider that
+	// exists in tests only.
+	Opened map[string]opened `json:"opened"`
+}
+
+// opened is a credential, legible.
+type opened struct {
+	ClientID        string    `json:"clientID"`
+	ClientNamespace string    `json:"clientNamespace"`
+	Origins         []string  `json:"origins"`
+	GrantSequence   int64     `json:"grantSequence"`
+	Rotation        int64     `json:"rotation"`
+	ClaimSequence   int64     `json:"claimSequence"`
+	Imports         int       `json:"imports"`
+	IssuedTime      time.Time `json:"issuedTime"`
+	ExpirationTime  time.Time `json:"expirationTime"`
+	AccessToken     string    `json:"accessToken"`
+	RefreshToken    string    `json:"refreshToken,omitempty"`
+	Scopes          []string  `json:"scopes"`
+}
+
+func legible(c seal.Credential) opened {
+	return opened{
+		ClientID: c.ClientID, ClientNamespace: c.ClientNamespace, Origins: c.Origins,
+		GrantSequence: c.GrantSequence, Rotation: c.Rotation, ClaimSequence: c.ClaimSequence, Imports: len(c.Imports),
+		IssuedTime: c.IssuedTime, ExpirationTime: c.ExpirationTime,
+		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Scopes: c.Scopes,
+	}
+}
+
+func open(t *testing.T, keyring *seal.Keyring, account *v1alpha1.ConnectedAccount) opened {
+	t.Helper()
+	bound := account.Status.BoundTo
+	credential, err := keyring.Open(seal.PurposeCredential, seal.Subject{
+		ClusterID: bound.ClusterID, Namespace: account.Namespace, Name: account.Name, UID: bound.AccountUID,
+	}, account.Status.SealedCredential)
+	if err != nil {
+		t.Fatalf("open the credential of %s: %v", account.Name, err)
+	}
+	return legible(credential)
+}
+
+// versions reads what is there, by version.
+func versions(t *testing.T) map[string]stored {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("v*", "stored.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("nothing is stored: %v", err)
+	}
+	all := map[string]stored{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read stored
+		if err := yaml.UnmarshalStrict(text, &read); err != nil {
+			t.Fatalf("%s holds what this version does not know: %v", file, err)
+		}
+		all[filepath.Base(filepath.Dir(file))] = read
+	}
+	return all
+}
+
+func TestEveryCredentialOpens(t *testing.T) {
+	t.Parallel()
+	for version, read := range versions(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			keyring, err := seal.ParseKeyring(read.Keyring.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]opened{}
+			for i := range read.Accounts {
+				got[read.Accounts[i].Name] = open(t, keyring, &read.Accounts[i])
+			}
+			if diff := cmp.Diff(read.Opened, got); diff != "" {
+				t.Errorf("the credentials (-stored +opened):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What is restored into a cluster with the definitions of this version comes back as it was: nothing in it is refused, and
+// nothing dropped.
+func TestEveryObjectIsTakenAndKeptWhole(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
+	}
+	server, err := cluster.Start(t.Context(), cluster.Options{Manifests: []string{filepath.Join("..", "..", "config", "crd")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	admin := clientOf(t, server)
+	for version, read := range versions(t) {
+		for i := range read.Clients {
+			restore(t, admin, version, &read.Clients[i], func(o *v1alpha1.OAuthClient) any { return o.Status })
+		}
+		for i := range read.Accounts {
+			restore(t, admin, version, &read.Accounts[i], func(o *v1alpha1.ConnectedAccount) any { return o.Status })
+		}
+	}
+}
+
+func clientOf(t *testing.T, server *cluster.Cluster) client.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	admin, err := client.New(server.Admin, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return admin
+}
+
+// restore creates an object, writes its status, and compares both with what is there then.
+func restore[T client.Object](t *testing.T, admin client.Client, version string, object T, statusOf func(T) any) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: object.GetNamespace()}}
+	if err := client.IgnoreAlreadyExists(admin.Create(t.Context(), namespace)); err != nil {
+		t.Fatal(err)
+	}
+	wanted, is := object.DeepCopyObject().(T)
+	if !is {
+		t.Fatal("a copy is of another type")
+	}
+	object.SetResourceVersion("")
+	object.SetUID("")
+	created, is := object.DeepCopyObject().(T)
+	if !is {
+		t.Fatal("a copy is of another type")
+	}
+	if err := admin.Create(t.Context(), created); err != nil {
+		t.Fatalf("%s: create %s: %v", version, object.GetName(), err)
+	}
+	object.SetResourceVersion(created.GetResourceVersion())
+	object.SetUID(created.GetUID())
+	if err := admin.Status().Update(t.Context(), object); err != nil {
+		t.Fatalf("%s: write the status of %s: %v", version, object.GetName(), err)
+	}
+	if diff := cmp.Diff(asJSON(t, statusOf(wanted)), asJSON(t, statusOf(object))); diff != "" {
+		t.Errorf("%s: the status of %s (-stored +kept):\n%s", version, object.GetName(), diff)
+	}
+}
+
+func asJSON(t *testing.T, value any) string {
+	t.Helper()
+	text, err := json.MarshalIndent(value, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
