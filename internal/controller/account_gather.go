@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
@@ -26,9 +27,10 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 		LastAttempt: r.memory.of(account).lastAttempt,
 	}
 	var err error
-	if facts.SchemaTooOld, err = r.gatherSchema(ctx, account); err != nil {
+	if account, facts.SchemaTooOld, err = r.gatherSchema(ctx, account); err != nil {
 		return nil, err
 	}
+	facts.Account = account
 	if facts.Client, err = r.gatherClient(ctx, account); err != nil {
 		return nil, err
 	}
@@ -65,22 +67,34 @@ func (r *AccountReconciler) gatherClaim(facts *lifecycle.Facts) {
 	})
 }
 
-// gatherSchema asks whether the installed definition keeps what must be kept; anew where a credential that was seen is not
-// there any more: a definition that was replaced hides what it does not know, and the next write, whoever makes it, would
-// erase it.
-func (r *AccountReconciler) gatherSchema(ctx context.Context, account *v1alpha1.ConnectedAccount) (bool, error) {
-	if !r.memory.of(account).held || account.Status.SealedCredential != "" {
-		return r.Schema.tooOld(ctx, account)
+// gatherSchema asks whether the installed definition keeps what must be kept; anew where a credential that was seen, or that
+// there must have been, is not there: a definition that was replaced hides what it does not know, and the next write, whoever
+// makes it, would erase it. It returns the account that the facts are to speak of. A copy that was read while the definition
+// was too old has the version of what is there, and does not show it: written back, it would erase it without a conflict.
+func (r *AccountReconciler) gatherSchema(ctx context.Context, account *v1alpha1.ConnectedAccount) (*v1alpha1.ConnectedAccount, bool, error) {
+	if account.Status.SealedCredential != "" || !r.mayHold(account) {
+		tooOld, err := r.Schema.tooOld(ctx, account)
+		return account, tooOld, err
 	}
+	live := &v1alpha1.ConnectedAccount{}
 	err := r.Schema.prove(ctx, account, true)
+	if err == nil {
+		err = r.Live.Get(ctx, client.ObjectKeyFromObject(account), live)
+	}
+	if err == nil && live.Status.SealedCredential == "" {
+		err = r.Schema.prove(ctx, live, true) // it was not hidden from this read either
+	}
 	switch {
 	case errors.Is(err, errSchemaTooOld):
-		return true, nil
+		return account, true, nil
 	case err != nil:
-		return false, err
+		return nil, false, fmt.Errorf("find out whether the account holds a credential: %w", err)
+	case live.UID != account.UID:
+		return nil, false, errSuperseded
+	case live.Status.SealedCredential == "":
+		r.memory.update(live, func(m *accountMemory) { m.held = false }) // somebody has taken it out
 	}
-	r.memory.update(account, func(m *accountMemory) { m.held = false }) // somebody has taken it out
-	return false, nil
+	return live, false, nil
 }
 
 func (r *AccountReconciler) gatherClient(ctx context.Context, account *v1alpha1.ConnectedAccount) (*v1alpha1.OAuthClient, error) {

@@ -78,7 +78,7 @@ var _ = Describe("A status that was put back", func() {
 			By("importing a second grant, whose token is in the Secret from now on")
 			second, err := s.provider.Grant(billsID, "a")
 			Expect(err).NotTo(HaveOccurred())
-			s.replaceToken(ctx, "a-token", second.RefreshToken)
+			s.replaceToken(ctx, second.RefreshToken)
 			Eventually(func() string { return authorizedMessage(ctx, account) }).Should(ContainSubstring("Another one waits"))
 			obey(ctx, authorizedMessage(ctx, account))
 			pass(ctx, untilProbed, account)
@@ -93,7 +93,7 @@ var _ = Describe("A status that was put back", func() {
 
 			third, err := s.provider.Grant(billsID, "a")
 			Expect(err).NotTo(HaveOccurred())
-			s.replaceToken(ctx, "a-token", third.RefreshToken)
+			s.replaceToken(ctx, third.RefreshToken)
 			Eventually(s.lastSent).Should(Equal(providerFingerprint(third.RefreshToken)))
 			becomesReady(ctx, account)
 			Expect(s.provider.TokenRequests()).To(Equal(requests + 1))
@@ -159,10 +159,10 @@ var _ = Describe("A status that was put back", func() {
 	)
 })
 
-// replaceToken puts another refresh token into a Secret that accounts import from.
-func (s *stage) replaceToken(ctx context.Context, name, token string) {
+// replaceToken puts another refresh token into the Secret that the account a imports from.
+func (s *stage) replaceToken(ctx context.Context, token string) {
 	GinkgoHelper()
-	change(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}, func(source *corev1.Secret) {
+	change(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "a-token"}}, func(source *corev1.Secret) {
 		source.StringData = map[string]string{"refresh_token": token}
 	})
 }

@@ -196,7 +196,9 @@ var _ = Describe("A definition that hides a refresh token for a while", func() {
 		mark := suite.wire.mark()
 		change(ctx, s.bills(), func(c *v1alpha1.OAuthClient) { c.Spec.RefreshBeforeSeconds = 1200 }) // another such event
 		Eventually(func() []call {
-			return suite.wire.since(mark, func(made call) bool { return made.method != http.MethodPost && strings.Contains(made.path, "/connectedaccounts/a") })
+			return suite.wire.since(mark, func(made call) bool {
+				return made.method != http.MethodPost && strings.Contains(made.path, "/connectedaccounts/a")
+			})
 		}).ShouldNot(BeEmpty(), "the operator asks, or writes")
 		see()
 		becomesReady(ctx, account)

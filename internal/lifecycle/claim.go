@@ -159,9 +159,11 @@ func claimPatience(f *Facts) time.Duration {
 }
 
 // mustAnnounce: where the provider forgives no second use, a holder that is only slow is given notice before its claim is
-// taken over. With a grace there is no time for that, and no need.
+// taken over. While there is a grace, there is no time for that, and no need. A holder that has been seen for longer than the
+// grace is given notice again: it may have its result, and an API server that takes nothing.
 func mustAnnounce(f *Facts) bool {
-	return f.ClaimHolder == ClaimForeign && f.Account.Status.Claim.ContestedTime == nil && Grace(f.Client) == 0
+	return f.ClaimHolder == ClaimForeign && f.Account.Status.Claim.ContestedTime == nil &&
+		(Grace(f.Client) == 0 || f.ClaimUnchanged >= Grace(f.Client))
 }
 
 // clearable: nothing depends on the claim. It was overtaken, or it is this process's own, unsent, and no earlier attempt
@@ -232,6 +234,9 @@ func claimWake(f *Facts, now time.Time) time.Time {
 		return now.Add(claimPatience(f) - f.ClaimUnchanged)
 	case clearable(f), mustAnnounce(f):
 		return now
+	case f.ClaimHolder == ClaimForeign && f.Account.Status.Claim.ContestedTime == nil && Grace(f.Client) > 0:
+		// Should the grace pass before the retry, its holder is given notice.
+		return earlier(later(now, retryTime(f, now)), now.Add(Grace(f.Client)-f.ClaimUnchanged))
 	default:
 		return later(now, retryTime(f, now))
 	}

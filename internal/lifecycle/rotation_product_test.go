@@ -26,6 +26,7 @@ type outlook struct {
 	revokes bool // using it twice may end the grant
 	grace   time.Duration
 
+	outlived                     bool // it has been seen for as long as the grace, if there is one
 	claimed, young, silent, void bool // a claim is open; its holder has time; it is not announced; nothing depends on it
 	attempt                      int32
 	began                        time.Duration // the first try's age
@@ -55,7 +56,7 @@ func (o outlook) action() lifecycle.Action {
 		return lifecycle.Rest
 	case o.claimed && o.void && !o.young:
 		return lifecycle.Unclaim
-	case o.claimed && !o.young && o.silent && o.grace == 0:
+	case o.claimed && !o.young && o.silent && o.outlived:
 		return lifecycle.Contest
 	case o.claimed && !o.young && !o.doubtful(), !o.claimed && o.want && !o.wait:
 		return lifecycle.Exchange
@@ -164,6 +165,7 @@ func claimProspects() []prospect {
 			}
 			o.young = holder == lifecycle.ClaimForeign && unchanged < stays
 			o.silent = holder == lifecycle.ClaimForeign
+			o.outlived = unchanged >= o.grace
 			more(f, o)
 		}
 	}
@@ -174,6 +176,7 @@ func claimProspects() []prospect {
 		{"none", same},
 		{"another's", open(lifecycle.ClaimForeign, 1, time.Second, same)},
 		{"another's, left open", open(lifecycle.ClaimForeign, 1, time.Minute, same)},
+		{"another's, left open within a grace", open(lifecycle.ClaimForeign, 1, 20*time.Second, same)},
 		{"another's, announced", open(lifecycle.ClaimForeign, 2, 10*time.Second, told)},
 		{"another's, announced and left open", open(lifecycle.ClaimForeign, 2, time.Minute, told)},
 		{"another's, overtaken", open(lifecycle.ClaimForeign, 1, time.Second, void)},

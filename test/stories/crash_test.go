@@ -66,15 +66,17 @@ func sequels() []sequel {
 func TestAKillAfterEveryEffect(t *testing.T) {
 	t.Parallel()
 	needsControlPlane(t)
-	all := kinds()
-	turns := len(all)
+	turns := len(kinds())
 	if !*long {
-		t.Logf("%d of %d kinds of provider for each effect; -args -long plays all", 1, turns)
+		t.Logf("one of %d kinds of provider for each effect, and late writes in a rotation only; -args -long plays all", turns)
 		turns = 1
 	}
 	for turn := range turns {
 		for i, p := range plots() {
 			for j, s := range sequels() {
+				if s.late && i > 0 && !*long {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s/%s/%d", p.name, s.name, turn), func(t *testing.T) {
 					t.Parallel()
 					killAfterEach(t, p, s, turn+3*i+2*j)
@@ -103,9 +105,11 @@ func killAfter(t *testing.T, of kind, p plot, s sequel, n int) bool {
 	w := newWorld(t, of)
 	r := p.begin(w)
 	w.arm("R1", n, s.late)
-	if w.untilQuiet(r) {
+	alive, count := w.untilQuiet(r), w.crash.count
+	w.arm("", 0, false)
+	if alive {
 		w.finale(r)
-		return w.crash.count >= n // that effect is no write
+		return count >= n // that effect is no write, which could arrive late
 	}
 	killed := r
 	r = s.goOn(killed)

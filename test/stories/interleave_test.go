@@ -6,7 +6,7 @@ import (
 )
 
 // stride is how many points are left out between two that are tried, where not all is asked for.
-const stride = 3
+const stride = 4
 
 // TestTwoReplicasThatBothBelieveToLead has two replicas work on one refresh that is due. R1 stands still at one of its
 // points, R2 works up to one of its own, R1 goes on to its end, and then R2. Each point of either is tried with each of

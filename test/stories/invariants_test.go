@@ -58,7 +58,7 @@ func (w *world) watched(r *replica, object client.Object, do func(client.Object)
 		return err
 	}
 	w.remember(account)
-	now := w.read()
+	now := account.DeepCopy()
 	if now.Status.Claim.ID != "" && now.Status.Claim.Holder.Process == r.accounts.Process {
 		r.claim = now.Status.Claim
 	}

@@ -143,6 +143,7 @@ func (w *world) forget() {
 // out only then, a person consents anew, and that has to work.
 func (w *world) finale(replicas ...*replica) {
 	w.t.Helper()
+	w.sayf("the end of the story; what follows has to work")
 	w.judge()
 	if !needsPerson(w.read()) && w.rotates(replicas...) {
 		return

@@ -41,7 +41,7 @@ func TestRandomWalks(t *testing.T) {
 	case *long:
 		count = 200
 	default:
-		count = 8
+		count = 6
 	}
 	t.Logf("%d walks from seed %d on; -args -walks N -seed N for others", count, *seed)
 	for n := range count {

@@ -3,6 +3,7 @@ package stories_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,7 +48,11 @@ func (c *wire) Get(ctx context.Context, key client.ObjectKey, object client.Obje
 	if err := c.replica.world.outage(); err != nil && !c.cached {
 		return err
 	}
-	if err := c.Client.Get(ctx, key, object, options...); err != nil {
+	get := func() error { return c.Client.Get(ctx, key, object, options...) }
+	if owner, is := object.(*v1alpha1.OAuthClient); is && c.cached {
+		return seen(c.replica.world, key, owner, get)
+	}
+	if err := get(); err != nil {
 		return err
 	}
 	if is {
@@ -118,6 +123,7 @@ func (c *wire) write(object client.Object, dryRun bool, do func(client.Object) e
 	}
 	if v.lose != nil {
 		err := w.watched(c.replica, unseen, do)
+		w.changed()
 		if err == nil {
 			made.text += " (the reply is lost)"
 		}
@@ -125,6 +131,7 @@ func (c *wire) write(object client.Object, dryRun bool, do func(client.Object) e
 		return v.lose
 	}
 	err := w.watched(c.replica, object, do)
+	w.changed()
 	c.replica.park(point{phase: after, effect: made, err: err})
 	return err
 }
@@ -142,6 +149,7 @@ func (l late) arrives() {
 	w := l.by.world
 	w.t.Helper()
 	err := w.watched(l.by, l.object, l.do)
+	w.changed()
 	text := l.by.name + "'s write arrives late: " + l.made.text
 	if err != nil {
 		text += ": " + outcome(err)
@@ -156,7 +164,12 @@ type labelled struct {
 }
 
 func (l labelled) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	if err := l.wire.Get(ctx, key, object, options...); err != nil {
+	metadata, is := object.(*metav1.PartialObjectMetadata)
+	if !is {
+		return fmt.Errorf("a cache that holds metadata was asked for a %T", object)
+	}
+	get := func() error { return l.wire.Get(ctx, key, object, options...) }
+	if err := seen(l.replica.world, key, metadata, get); err != nil {
 		return err
 	}
 	value, is := object.GetLabels()[l.label]
@@ -186,6 +199,39 @@ func denied() error {
 }
 
 func broken() error { return apierrors.NewInternalError(errors.New("etcd has no leader")) }
+
+// seen reads what a cache that is always in step shows: what was read since the last change of anything is not asked for
+// again.
+func seen[T interface {
+	client.Object
+	DeepCopyInto(into T)
+}](w *world, key client.ObjectKey, object T, get func() error) error {
+	name := fmt.Sprintf("%T %s", object, key)
+	w.mu.Lock()
+	known, is := w.cache[name].(T)
+	w.mu.Unlock()
+	if is {
+		known.DeepCopyInto(object)
+		return nil
+	}
+	if err := get(); err != nil {
+		return err
+	}
+	kept, is := object.DeepCopyObject().(T)
+	if is {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.cache[name] = kept
+	}
+	return nil
+}
+
+// changed empties the caches.
+func (w *world) changed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cache = map[string]client.Object{}
+}
 
 // isSourceMark: the Secret is one that a person made, which the operator only annotates.
 func isSourceMark(secret *corev1.Secret) bool {

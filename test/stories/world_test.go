@@ -67,6 +67,7 @@ type world struct {
 	log      []string
 	tokens   []string
 	versions map[string]v1alpha1.ConnectedAccountStatus
+	cache    map[string]client.Object
 	broken   []string
 }
 
@@ -77,7 +78,7 @@ func newWorld(t *testing.T, of kind) *world {
 	w := &world{
 		t: t, kind: of, dir: t.TempDir(), crash: &crash{},
 		clock:    &movedClock{now: time.Date(2030, time.May, 1, 12, 0, 0, 0, time.UTC)},
-		versions: map[string]v1alpha1.ConnectedAccountStatus{},
+		versions: map[string]v1alpha1.ConnectedAccountStatus{}, cache: map[string]client.Object{},
 	}
 	var err error
 	w.provider, err = provider.Start(provider.Options{
@@ -132,7 +133,7 @@ func (w *world) createClient() {
 // checkClient is a lap of the client's reconciler, which says whether the client can be used.
 func (w *world) checkClient() {
 	w.t.Helper()
-	live := &wire{Client: suite.operator, replica: &replica{world: w, dead: make(chan struct{})}}
+	live := &wire{Client: suite.operator, replica: &replica{world: w, dead: make(chan struct{})}, cached: true} // no outage concerns it
 	egress := oauth.Egress{AllowLoopback: true}
 	clients := &controller.ClientReconciler{
 		Client:      suite.operator,
@@ -142,6 +143,7 @@ func (w *world) checkClient() {
 	}
 	_, err := clients.Reconcile(w.ctx(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: w.namespace, Name: "bills"}})
 	w.must(err)
+	w.changed()
 }
 
 // createAccount makes the account, with a consent to import.
@@ -190,6 +192,7 @@ func (w *world) create(objects ...client.Object) {
 		object.SetNamespace(w.namespace)
 		w.must(suite.admin.Create(w.ctx(), object))
 	}
+	w.changed()
 }
 
 // change edits an object as its owner would.
@@ -198,6 +201,7 @@ func change[T client.Object](w *world, name string, object T, edit func(T)) {
 	w.must(suite.admin.Get(w.ctx(), types.NamespacedName{Namespace: w.namespace, Name: name}, object))
 	edit(object)
 	w.must(suite.admin.Update(w.ctx(), object))
+	w.changed()
 }
 
 // read is the account as it is now.
