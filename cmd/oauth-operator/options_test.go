@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
@@ -25,6 +26,7 @@ func defaults(changes ...func(*options)) options {
 	parsed := options{
 		namespace: "operators", leaderElect: true, metricsAddress: ":8080", probeAddress: ":8081",
 		workers: 32, qps: 200, burst: 400,
+		journalDir: "/var/lib/oauth-operator/journal", takeoverWait: 6 * time.Minute,
 	}
 	for _, change := range changes {
 		change(&parsed)
@@ -50,6 +52,8 @@ func TestOptions(t *testing.T) {
 		})},
 		"loopback":              {"--insecure-allow-loopback", defaults(func(o *options) { o.allowLoopback = true })},
 		"a kubeconfig is taken": {"--kubeconfig=", defaults()},
+		"a journal elsewhere":   {"--journal-dir=/j", defaults(func(o *options) { o.journalDir = "/j" })},
+		"the shortest wait":     {"--takeover-wait=15s", defaults(func(o *options) { o.takeoverWait = 15 * time.Second })},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parseOptions(strings.Fields(c.args), inPod, &strings.Builder{})
@@ -76,6 +80,9 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		"no burst":                        {"--kube-api-burst=0", "at least 1"},
 		"an address that is no network":   {"--allow-cidrs=10.0.0.1", "10.20.0.0/16"},
 		"an empty namespace":              {"--namespace=", "POD_NAMESPACE"},
+		"no journal":                      {"--journal-dir=", "must name a folder"},
+		"a wait that is too short":        {"--takeover-wait=14s", "from 15s to 1h"},
+		"a wait that is too long":         {"--takeover-wait=61m", "from 15s to 1h"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseOptions(strings.Fields(c.args), inPod, &strings.Builder{})
