@@ -86,6 +86,9 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return ctrl.Result{}, err
 	}
 	facts, err := r.gather(ctx, account)
+	if errors.Is(err, errSuperseded) {
+		return abandoned(err)
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}

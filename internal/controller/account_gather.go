@@ -87,10 +87,10 @@ func (r *AccountReconciler) gatherSchema(ctx context.Context, account *v1alpha1.
 	switch {
 	case errors.Is(err, errSchemaTooOld):
 		return account, true, nil
+	case isGone(err), err == nil && live.UID != account.UID:
+		return nil, false, errSuperseded
 	case err != nil:
 		return nil, false, fmt.Errorf("find out whether the account holds a credential: %w", err)
-	case live.UID != account.UID:
-		return nil, false, errSuperseded
 	case live.Status.SealedCredential == "":
 		r.memory.update(live, func(m *accountMemory) { m.held = false }) // somebody has taken it out
 	}

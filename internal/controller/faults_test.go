@@ -193,8 +193,24 @@ func dropSealedCredential(ctx context.Context, account *v1alpha1.ConnectedAccoun
 			restored = true
 		}
 	}
-	DeferCleanup(func(ctx SpecContext) { restore(ctx) })
+	DeferCleanup(func(ctx SpecContext) {
+		restore(ctx)
+		seesAgain(ctx, account)
+	})
 	return restore
+}
+
+// seesAgain waits until the operator's watch has begun anew, and shows what the definition hid: it needs no read of the
+// account any more to know what is in it.
+func seesAgain(ctx context.Context, account *v1alpha1.ConnectedAccount) {
+	GinkgoHelper()
+	Eventually(func() []call {
+		mark := suite.wire.mark()
+		lapFrom(suite.logs, account, touch(ctx, account))
+		return suite.wire.since(mark, func(made call) bool {
+			return made.method == http.MethodGet && within(account.Namespace)(made) && strings.HasSuffix(made.path, "/connectedaccounts/"+account.Name)
+		})
+	}).WithPolling(time.Second).Should(BeEmpty())
 }
 
 // hidden waits until the operator's own copy of the account does not show the credential any more, and the operator has

@@ -170,7 +170,7 @@ func (r *run) calm(ctx context.Context) int {
 // fullPhases are those of a full run.
 func fullPhases() []phase {
 	return []phase{
-		{name: "kill", loss: records.LossByKill, play: (*run).kills, rounds: 16, calm: true},
+		{name: "kill", loss: records.LossByKill, play: (*run).kills, rounds: 20, calm: true},
 		{name: "replies", loss: records.LossByReply, play: (*run).replies, length: 25 * time.Second, calm: true},
 		{name: "outage", loss: records.LossByOutage, play: (*run).outage, rounds: 2, length: 6 * time.Second, calm: true},
 		{name: "outage-kill", loss: records.LossByKill, play: (*run).outageKill, rounds: 4, length: 5 * time.Second, calm: true},
