@@ -139,7 +139,8 @@ func (r *run) startProviderProxies(ctx context.Context) error {
 
 func (r *run) startProxy(ctx context.Context, options proxy.Options) (*proxy.Proxy, error) {
 	options.Answered = r.director.answered
-	options.Record = func(record proxy.Record) { r.writers[2].Write(record) }
+	seen := r.writers[2] // the list grows while requests come in
+	options.Record = func(record proxy.Record) { seen.Write(record) }
 	started, err := proxy.Start(ctx, options)
 	if err == nil {
 		r.proxies = append(r.proxies, started)
