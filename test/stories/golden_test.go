@@ -118,7 +118,7 @@ func TestASecondReplicaTakesOverAndTheFirstWakesTooLate(t *testing.T) {
 	t.Parallel()
 	w, first := tale(t, "strict")
 	count := w.provider.TokenRequests()
-	first.runTo(standing(after, "claims"))
+	w.patient(first, standing(after, "claims"))
 	w.sayf("R1 falls asleep")
 	second := w.newPod("R2")
 	w.untilQuiet(second)
@@ -130,12 +130,47 @@ func TestASecondReplicaTakesOverAndTheFirstWakesTooLate(t *testing.T) {
 	w.finale(first)
 }
 
+func TestATakeoverThatWakesTooLateIsStillCounted(t *testing.T) {
+	t.Parallel()
+	w, first := tale(t, "strict")
+	w.killAt("R1", func(p point) bool { return p.phase == committed })
+	w.untilQuiet(first)
+	second := first.replaced("R2")
+	w.patient(second, standing(after, "claims"))
+	w.sayf("R2 sleeps past its own limit")
+	w.clock.move(2 * time.Minute)
+	second.finish()
+	w.untilQuiet(second)
+	w.golden("takeover-too-late")
+	w.finale(second)
+}
+
+func TestANewConsentThatFallsWithTheOldOneIsOurLoss(t *testing.T) {
+	t.Parallel()
+	w, first := tale(t, "revoke-user")
+	w.sameUser = true
+	w.loseAnswer()
+	w.patient(first, func(p point) bool { return p.phase == sent && first.flight.attempt == 2 })
+	w.consentsAnew(true)
+	second := w.newPod("R2")
+	w.untilQuiet(second)
+	first.finish()
+	w.excuse(second, "a request of before the new consent ended it")
+	w.untilDue()
+	w.untilQuiet(first, second)
+	if told := unauthorized(w.read()); told != v1alpha1.ReasonRefreshTokenLost {
+		t.Errorf("the account says %q", told)
+	}
+	w.golden("new-consent-falls")
+	w.finale(first, second)
+}
+
 func TestAStaleCopyMeetsAConflictAndNothingIsSent(t *testing.T) {
 	t.Parallel()
 	w, second := tale(t, "strict")
 	first := w.newPod("R2")
 	second.stale = w.read()
-	first.runTo(standing(before, "publishes")) // so that nothing but the account tells of what was kept
+	w.patient(first, standing(before, "publishes")) // so that nothing but the account tells of what was kept
 	count := w.provider.TokenRequests()
 	w.sayf("R1 works from a stale copy")
 	second.lap()
@@ -179,7 +214,7 @@ func TestANewerConsentOutlivesARefusalOfTheOldOne(t *testing.T) {
 	t.Parallel()
 	w, first := tale(t, "revoke-family")
 	w.network.treat(provider.RefuseWith(http.StatusBadRequest, "invalid_grant"))
-	first.runTo(func(p point) bool { return p.phase == sent })
+	w.patient(first, func(p point) bool { return p.phase == sent })
 	w.consentsAnew(true)
 	second := w.newPod("R2")
 	w.untilQuiet(second)
@@ -197,7 +232,7 @@ func TestAnEndpointThatIsEditedWhileClaimedGetsNotAByte(t *testing.T) {
 	w, r := tale(t, "revoke-family")
 	other, connections := listenAndCount(t)
 	proper := w.provider.TokenEndpoint(provider.Smartbills)
-	r.runTo(standing(after, "claims"))
+	w.patient(r, standing(after, "claims"))
 	w.sayf("the client names another host")
 	w.editEndpoint("http://" + other + "/connect/token")
 	r.finish()
@@ -267,7 +302,7 @@ func TestAnAccountThatIsCreatedAgainGetsNothingOfTheOldOne(t *testing.T) {
 	t.Parallel()
 	w, r := tale(t, "revoke-family")
 	count := w.provider.TokenRequests()
-	r.runTo(func(p point) bool { return p.phase == committed })
+	w.patient(r, func(p point) bool { return p.phase == committed })
 	w.sayf("the account is deleted and created again")
 	change(w, w.account.Name, &v1alpha1.ConnectedAccount{}, func(account *v1alpha1.ConnectedAccount) {
 		account.Annotations = mergedMap(account.Annotations, v1alpha1.AnnotationAllowDelete, account.Name)

@@ -2,37 +2,54 @@ package stories_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
 // stride is how many points are left out between two that are tried, where not all is asked for.
-const stride = 4
+const stride = 5
 
 // TestTwoReplicasThatBothBelieveToLead has two replicas work on one refresh that is due. R1 stands still at one of its
 // points, R2 works up to one of its own, R1 goes on to its end, and then R2. Each point of either is tried with each of
-// the other. Once with no time in between, and once with R1 asleep for as long as R2 has to wait.
+// the other, in each mode.
 func TestTwoReplicasThatBothBelieveToLead(t *testing.T) {
 	t.Parallel()
 	needsControlPlane(t)
-	tried := kinds()
 	if !*long {
-		tried = []kind{kindNamed("revoke-family"), kindNamed("grace-only-last")}
-		t.Logf("%d of %d kinds of provider, and every %d-th point of R2; -args -long plays all", len(tried), len(kinds()), stride)
+		t.Logf("a few of %d kinds of provider, and every %d-th point of R2; -args -long plays all", len(kinds()), stride)
 	}
-	for k, of := range tried {
-		t.Run(of.name+"/at once", func(t *testing.T) {
-			t.Parallel()
-			eachPair(t, of, false, k)
-		})
-		t.Run(of.name+"/one asleep", func(t *testing.T) {
-			t.Parallel()
-			eachPair(t, of, true, k+1)
-		})
+	for k, of := range kinds() {
+		for _, m := range modes() {
+			if !*long && !slices.Contains(m.usual, of.name) {
+				continue
+			}
+			t.Run(of.name+"/"+m.name, func(t *testing.T) {
+				t.Parallel()
+				eachPair(t, of, m, k)
+			})
+		}
+	}
+}
+
+// mode is what happens beside the two changes from one replica to the other.
+type mode struct {
+	name string
+	// asleep: R1 sleeps for as long as R2 has to wait. dies: R2 is killed when R1 is at its end, and its pod never comes back.
+	asleep, dies bool
+	// usual are the kinds of provider that are tried where not all is asked for.
+	usual []string
+}
+
+func modes() []mode {
+	return []mode{
+		{"at once", false, false, []string{"revoke-family"}},
+		{"one asleep", true, false, []string{"strict", "revoke-family"}},
+		{"one asleep, the other dies", true, true, []string{"grace-only-last"}},
 	}
 }
 
 // eachPair tries the points of R1 with those of R2.
-func eachPair(t *testing.T, of kind, asleep bool, offset int) {
+func eachPair(t *testing.T, of kind, m mode, offset int) {
 	t.Helper()
 	stride := stride
 	if *long {
@@ -41,7 +58,7 @@ func eachPair(t *testing.T, of kind, asleep bool, offset int) {
 	first, second := true, true
 	for i := 1; first; i++ {
 		for j := 1 + (i+offset)%stride; first; j += stride {
-			t.Run(fmt.Sprintf("R1 at %d, R2 at %d", i, j), func(t *testing.T) { first, second = interleave(t, of, asleep, i, j) })
+			t.Run(fmt.Sprintf("R1 at %d, R2 at %d", i, j), func(t *testing.T) { first, second = interleave(t, of, m, i, j) })
 			if !second {
 				break
 			}
@@ -50,7 +67,7 @@ func eachPair(t *testing.T, of kind, asleep bool, offset int) {
 }
 
 // interleave reports whether R1 has a point i, and whether R2 then has a point j.
-func interleave(t *testing.T, of kind, asleep bool, i, j int) (first, second bool) {
+func interleave(t *testing.T, of kind, m mode, i, j int) (first, second bool) {
 	t.Helper()
 	w := newWorld(t, of)
 	one, two := w.newPod("R1"), w.newPod("R2")
@@ -61,14 +78,19 @@ func interleave(t *testing.T, of kind, asleep bool, i, j int) (first, second boo
 			return false, false
 		}
 	}
-	if asleep && one.at.phase == sent {
+	if m.asleep && one.at.phase == sent {
 		one.step(verdict{}) // a request that is decided only after all waits is one that nothing helps against
 	}
 	w.sayf("R1 stands still")
-	second = w.goOn(two, j, asleep)
+	second = w.goOn(two, j, m.asleep)
 	w.sayf("R1 goes on")
 	for one.busy {
 		one.step(verdict{})
+	}
+	if m.dies && two.busy {
+		w.faults++ // the sleep, which took of the grace as well
+		two.kill()
+		two = two.replaced("R3")
 	}
 	for two.busy {
 		two.step(verdict{})
@@ -82,12 +104,13 @@ func interleave(t *testing.T, of kind, asleep bool, i, j int) (first, second boo
 // nothing more to do before.
 func (w *world) goOn(r *replica, n int, patient bool) bool {
 	w.t.Helper()
-	for points, laps := 0, 0; ; {
+	for points, laps, made := 0, 0, 0; ; {
 		if !r.busy {
 			laps++
 			if laps > 1 && !patient || laps > restLimit {
 				return false
 			}
+			made = len(w.effects)
 			r.beginLap()
 		}
 		p := r.step(verdict{})
@@ -96,6 +119,9 @@ func (w *world) goOn(r *replica, n int, patient bool) bool {
 			if points == n {
 				return true
 			}
+			continue
+		}
+		if len(w.effects) > made {
 			continue
 		}
 		if w.read().Status.Claim.ID == "" || p.result.RequeueAfter == 0 {

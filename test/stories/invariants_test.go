@@ -60,7 +60,7 @@ func (w *world) watched(r *replica, object client.Object, do func(client.Object)
 	w.remember(account)
 	now := account.DeepCopy()
 	if now.Status.Claim.ID != "" && now.Status.Claim.Holder.Process == r.accounts.Process {
-		r.claim = now.Status.Claim
+		r.claim, r.claimed = now.Status.Claim, w.clock.Now()
 	}
 	w.checkWrite(r, was, now)
 	return nil
@@ -141,11 +141,12 @@ func (w *world) judge() {
 	switch {
 	case held.RefreshToken.Empty():
 		return
-	case !w.isLive(held.RefreshToken) && told != v1alpha1.ReasonRefreshTokenLost && (w.kind.graceful() || !w.isExcused(held.GrantSequence)):
+	case w.isLive(held.RefreshToken) || w.mayBeLost(held):
+	case told != v1alpha1.ReasonRefreshTokenLost:
 		w.violatedf("I4", "the refresh token that is held is dead, and the account says %q", told)
-	case !w.isLive(held.RefreshToken) && w.kind.graceful() && !w.graceRanOut(held.RefreshToken):
+	case w.kind.graceful():
 		w.violatedf("F1", "a refresh token is lost although the provider forgives")
-	case !w.isLive(held.RefreshToken) && !w.kind.graceful() && !w.isExcused(held.GrantSequence):
+	default:
 		w.violatedf("I2", "a refresh token is lost, and nothing excuses it")
 	}
 	if told != "" {
@@ -162,12 +163,14 @@ func (w *world) judge() {
 // and was asleep, or down, all through the wait. Where the second use ends the grant, nothing helps against that.
 func (w *world) noteTakeover(r *replica, e effect) {
 	w.t.Helper()
-	if e.verb != "claims" || r.claim.Attempt < 2 || !w.kind.revokes() {
+	if e.verb != "claims" || r.claim.Attempt < 2 || !w.kind.revokes() && !w.kind.graceful() {
 		return
 	}
-	for _, other := range w.replicas {
-		if other != r && (other.busy || len(other.journalled()) > 0) && other.flight != nil {
-			w.excuse(r, other.name+" was asleep all through the wait")
+	for _, other := range slices.Concat(w.replicas, w.fallen) {
+		holds := other.busy && other.flight != nil || len(other.journalled()) > 0
+		if other != r && holds && w.clock.Since(other.claimed) >= w.kind.reuse.Grace+takeoverWait {
+			w.slept = true
+			w.excuse(r, other.name+" was asleep, or down, all through the wait")
 		}
 	}
 }

@@ -76,8 +76,9 @@ type replica struct {
 	// replaying: it settles what its journal holds, and makes no lap.
 	replaying bool
 	// claim is the last one that it wrote; flight, its last token request.
-	claim  v1alpha1.Claim
-	flight *flight
+	claim   v1alpha1.Claim
+	claimed time.Time
+	flight  *flight
 	// entries are the files that its journal holds, as last seen.
 	entries map[string]bool
 	// wake is when it wants to look at the account again.
@@ -127,6 +128,7 @@ func (w *world) newPod(name string) *replica {
 func (r *replica) again() *replica {
 	r.world.t.Helper()
 	r.world.sayf("%s starts again, in the same pod", r.name)
+	r.world.fallen = slices.DeleteFunc(r.world.fallen, func(other *replica) bool { return other == r })
 	next := r.world.newReplica(r.name, r.dir)
 	r.world.recover(next)
 	return next
@@ -235,6 +237,7 @@ func (r *replica) kill() {
 		<-r.flight.decided
 	}
 	r.world.replicas = slices.DeleteFunc(r.world.replicas, func(other *replica) bool { return other == r })
+	r.world.fallen = append(r.world.fallen, r)
 }
 
 // spending: a token request of the replica is under way, or its answer is not in the journal yet.
@@ -295,21 +298,24 @@ func (r *replica) finish() (point, bool) {
 	}
 }
 
-// runTo works until the replica stands so, and leaves it there, asleep.
-func (r *replica) runTo(stop func(p point) bool) {
-	r.world.t.Helper()
-	for {
+// patient has a replica make laps, and time pass between them, until it stands so, and leaves it there.
+func (w *world) patient(r *replica, stop func(p point) bool) {
+	w.t.Helper()
+	for range restLimit {
 		if !r.busy {
 			r.beginLap()
 		}
-		p := r.step(verdict{})
-		if stop(p) {
-			return
-		}
-		if p.phase == ended && p.result.RequeueAfter > 5*time.Second {
-			r.world.t.Fatalf("%s does not get there", r.name)
+		for p := r.step(verdict{}); ; p = r.step(verdict{}) {
+			if stop(p) {
+				return
+			}
+			if p.phase == ended {
+				w.clock.move(p.result.RequeueAfter)
+				break
+			}
 		}
 	}
+	w.t.Fatalf("%s does not get there", r.name)
 }
 
 // lap makes one lap.

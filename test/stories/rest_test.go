@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 	"github.com/oauth-operator/oauth-operator/internal/secret"
 	"github.com/oauth-operator/oauth-operator/test/provider"
 )
@@ -192,13 +193,20 @@ type excuse struct {
 	why   string
 }
 
-func (w *world) isExcused(grant int64) bool {
-	return slices.ContainsFunc(w.excuses, func(e excuse) bool { return e.grant == grant })
+// mayBeLost: what happened excuses that the refresh token of the credential is dead.
+func (w *world) mayBeLost(held seal.Credential) bool {
+	if w.kind.graceful() {
+		return w.graceRanOut(held.RefreshToken)
+	}
+	return slices.ContainsFunc(w.excuses, func(e excuse) bool { return e.grant == held.GrantSequence })
 }
 
 // graceRanOut: so much went wrong since the refresh token was first sent, one thing after the other, that the provider's
 // patience ended before the answer was in hand. After a single fault it must not.
 func (w *world) graceRanOut(token secret.Value) bool {
+	if w.slept {
+		return true
+	}
 	first := slices.IndexFunc(w.sends, func(f *flight) bool { return f.request.RefreshFingerprint == provider.Fingerprint(token.Reveal()) })
 	return first >= 0 && w.faults-w.sends[first].faults >= 2 && w.clock.Since(w.sends[first].request.Time) >= w.kind.reuse.Grace
 }

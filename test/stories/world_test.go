@@ -44,19 +44,24 @@ type world struct {
 	account   types.NamespacedName
 	dir       string
 	pods      int
-	replicas  []*replica
+	// replicas live; fallen were killed, and may start again.
+	replicas, fallen []*replica
 
 	// decide says what becomes of writes; nil: they happen. down is what every request to the API server gets.
 	decide decide
 	crash  *crash
 	// users counts the people who have consented.
 	users int
+	// sameUser: it is the same person each time.
+	sameUser bool
 
 	effects []made
 	sends   []*flight
 	excuses []excuse
-	// faults counts what went wrong.
+	// faults counts what went wrong. slept: somebody who held what a refresh token brought did not come back while the
+	// grace lasted and all through the wait that followed.
 	faults int
+	slept  bool
 
 	// late are writes that a connection holds back.
 	late []late
@@ -180,7 +185,9 @@ func (w *world) newSource() *corev1.Secret {
 // grant is a consent that a person gives at the provider.
 func (w *world) grant() string {
 	w.t.Helper()
-	w.users++
+	if !w.sameUser || w.users == 0 {
+		w.users++
+	}
 	granted, err := w.provider.Grant(clientID, fmt.Sprintf("%s-%d", user, w.users))
 	w.must(err)
 	return granted.RefreshToken
