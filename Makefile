@@ -48,6 +48,12 @@ demo: build controlplane ## Show it: a cluster, a provider and the operator on t
 	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider
 	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' bin/demo/demo
 
+.PHONY: demo-mutants
+demo-mutants: build controlplane ## Run the demo with each mutant of the protocol: it is the fault tests that must notice them.
+	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider
+	@hack/mutants/build.sh bin/mutants > bin/mutants.flags
+	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/demo.sh bin/mutants bin/demo/demo
+
 .PHONY: build
 build: ## Build the operator into bin/.
 	@mkdir -p bin

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -145,7 +146,8 @@ func (r *run) calm(ctx context.Context) int {
 		r.faults.Write(records.Fault{Time: begin.UTC(), Kind: records.Calm, Account: each.Name})
 	}
 	var waiting []string
-	settled := await(ctx, settleTime, func() bool {
+	patience := cmp.Or(r.patience, settleTime)
+	settled := await(ctx, patience, func() bool {
 		waiting = waiting[:0]
 		for _, each := range r.director.see() {
 			if !each.lost() && (each.granted.Before(begin) || each.kept.Before(each.granted)) {
@@ -155,7 +157,7 @@ func (r *run) calm(ctx context.Context) int {
 		return len(waiting) == 0
 	})
 	if !settled {
-		r.logf("not settled after %s: %v", settleTime, waiting)
+		r.logf("not settled after %s: %v", patience, waiting)
 	}
 	lost := 0
 	for _, each := range r.director.see() {

@@ -35,6 +35,8 @@ type runOptions struct {
 	phases []phase
 	fleet  map[string]int
 	log    io.Writer
+	// patience is how long an account has to be usable again; 0: settleTime.
+	patience time.Duration
 }
 
 // run is one play: a cluster, a provider, the operator behind its proxies, and what happens to it.

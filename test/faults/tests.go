@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -18,6 +19,10 @@ const (
 	// wantedKills and wantedBucket are for a full run.
 	wantedKills  = 100
 	wantedBucket = 10
+	// besideAtOnce is how many of the builds that are to fail are played at once, beside the operator.
+	besideAtOnce = 2
+	// mutantPatience is how long a mutant's accounts have to be usable again: those that it has broken never are.
+	mutantPatience = time.Minute
 )
 
 // tests are the runs that were asked for.
@@ -56,7 +61,7 @@ type others struct {
 }
 
 // all plays the operator, and beside it the naive build and the mutants, and says the last word. A play spends most of its
-// time waiting, so that two disturb each other little.
+// time waiting, so that a few disturb each other little.
 func (t *tests) all(ctx context.Context) (bool, error) {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
@@ -91,30 +96,48 @@ func (t *tests) all(ctx context.Context) (bool, error) {
 	return ok, err
 }
 
-// beside plays the builds that are to fail, one after the other.
+// beside plays the builds that are to fail, a few at a time: the naive one, and the mutants.
 func (t *tests) beside(ctx context.Context) (others, error) {
-	result := others{ok: true}
-	if t.naive != "" {
-		var err error
-		if result.naiveLost, err = t.playNaive(ctx); err != nil {
-			return result, err
-		}
-		if t.expectLosses && result.naiveLost == 0 {
-			fmt.Fprintln(t.output, "violation: run: the naive build lost nothing") //nolint:errcheck // it goes where the verdict goes
-			result.ok = false
-		}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var all sync.WaitGroup
+	turns := make(chan struct{}, besideAtOnce)
+	errs := make([]error, len(t.mutants)+1)
+	play := func(i int, play func() error) {
+		turns <- struct{}{} // in order
+		all.Go(func() {
+			defer func() { <-turns }()
+			if errs[i] = play(); errs[i] != nil {
+				cancel()
+			}
+		})
 	}
-	for _, each := range t.mutants {
-		was, err := t.playMutant(ctx, each)
-		if err != nil {
-			return result, err
-		}
+	var result others
+	if t.naive != "" {
+		play(len(t.mutants), func() (err error) {
+			result.naiveLost, err = t.playNaive(ctx)
+			return err
+		})
+	}
+	caught := make([]bool, len(t.mutants))
+	for i, each := range t.mutants {
+		play(i, func() (err error) {
+			caught[i], err = t.playMutant(ctx, each)
+			return err
+		})
+	}
+	all.Wait()
+	for _, was := range caught {
 		if was {
 			result.caught++
 		}
 	}
-	result.ok = result.ok && result.caught == len(t.mutants)
-	return result, nil
+	result.ok = result.caught == len(t.mutants)
+	if t.naive != "" && t.expectLosses && result.naiveLost == 0 {
+		fmt.Fprintln(t.output, "violation: run: the naive build lost nothing") //nolint:errcheck // it goes where the verdict goes
+		result.ok = false
+	}
+	return result, errors.Join(errs...)
 }
 
 // choose are the phases and accounts of a run. A small one has few accounts.
@@ -198,8 +221,12 @@ func (t *tests) playMutant(ctx context.Context, of mutant) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	given, err := t.playAndJudge(ctx, runOptions{
+	// What it breaks is meant to break: it is told in one line, below.
+	quiet := *t
+	quiet.output = io.Discard
+	given, err := quiet.playAndJudge(ctx, runOptions{
 		name: of.name + ": ", binary: of.binary, folder: filepath.Join(t.folder, "mutant-"+of.name), seed: t.seed, phases: phases, fleet: fleet,
+		patience: mutantPatience,
 	})
 	if err != nil {
 		return false, err
