@@ -30,9 +30,10 @@ import (
 )
 
 const (
-	// stopGrace is how long the manager waits for laps that are under way, and drainGrace how long main then waits for
-	// exchanges that are still open; in between, giving up the lease may take releaseGrace. Together they stay below the
-	// Deployment's terminationGracePeriodSeconds, and above the 105 seconds of an exchange's own deadlines.
+	// stopGrace is how long the manager, and with it the lease, waits for laps and exchanges that are under way, and
+	// drainGrace how long main then waits for exchanges that are still open; in between, giving up the lease may take
+	// releaseGrace. Together they stay below the Deployment's terminationGracePeriodSeconds, and above the 105 seconds of
+	// an exchange's own deadlines.
 	stopGrace    = 50 * time.Second
 	releaseGrace = 10 * time.Second
 	drainGrace   = 55 * time.Second

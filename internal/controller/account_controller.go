@@ -68,8 +68,11 @@ type AccountReconciler struct {
 	Process string
 	// TakeoverWait is for how long a contested claim is left to its holder.
 	TakeoverWait time.Duration
+	// Patience is how long a lap waits for its exchange, which goes on without it. 0: a quarter of a second.
+	Patience time.Duration
 
 	memory memory
+	waker  waker
 }
 
 // Reconcile is one lap. Errors are those of the API server: everything else is a fact, and ends in the status.
@@ -85,6 +88,9 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	case err != nil:
 		return ctrl.Result{}, err
 	}
+	if r.InFlight.turnsAway(account.UID, r.Clock.Now()) {
+		return ctrl.Result{RequeueAfter: quietTime}, nil
+	}
 	facts, err := r.gather(ctx, account)
 	if errors.Is(err, errSuperseded) {
 		return abandoned(err)
@@ -94,7 +100,14 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	}
 	plan := lifecycle.Decide(facts, r.Clock.Now())
 	log.FromContext(ctx).V(1).Info("decided", "version", account.ResourceVersion, "rule", plan.Rule, "action", plan.Action, "publish", plan.Publish)
+	if plan.Action == lifecycle.Exchange {
+		return r.aside(ctx, request, facts, plan)
+	}
+	return r.carryOut(ctx, request, facts, plan)
+}
 
+// carryOut is the second half of a lap: effects and status.
+func (r *AccountReconciler) carryOut(ctx context.Context, request ctrl.Request, facts *lifecycle.Facts, plan lifecycle.Plan) (ctrl.Result, error) {
 	done, err := r.act(ctx, facts, plan)
 	if err != nil {
 		return abandoned(err)
@@ -106,6 +119,8 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	}
 	r.Metrics.observe(request.NamespacedName, &status, facts.Secret == lifecycle.SecretCurrent, now)
 	if facts.Secret == lifecycle.SecretCurrent {
+		ctx, cancel := context.WithTimeout(ctx, lapDeadline)
+		defer cancel()
 		if err := r.removeRenamed(ctx, facts.Account); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -121,7 +136,7 @@ func (r *AccountReconciler) act(ctx context.Context, facts *lifecycle.Facts, pla
 	switch plan.Action {
 	case lifecycle.Exchange:
 		var came exchanged
-		came, err = r.exchange(ctx, facts, plan)
+		came, err = r.request(ctx, facts, plan)
 		done.Failure, done.PublishFinding = came.failure, came.publish
 		// The account is the one that was kept in, which may be going by now.
 		publish = came.kept && lifecycle.Publishable(facts)
@@ -231,9 +246,6 @@ func (r *AccountReconciler) tell(before, after *v1alpha1.ConnectedAccount) {
 func abandoned(err error) (ctrl.Result, error) {
 	if apierrors.IsConflict(err) || errors.Is(err, errSuperseded) || errors.Is(err, errExchangeOpen) {
 		return ctrl.Result{RequeueAfter: time.Second}, nil
-	}
-	if errors.Is(err, errResultPending) {
-		return ctrl.Result{RequeueAfter: lapPatience}, nil
 	}
 	return ctrl.Result{}, client.IgnoreNotFound(err)
 }

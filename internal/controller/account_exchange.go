@@ -19,20 +19,14 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
-const (
-	// readyDeadline bounds the reads before a token request, and its connection.
-	readyDeadline = 15 * time.Second
-	// lapPatience is how long a lap waits for its exchange. The exchange goes on without it, and what it writes starts the
-	// next lap.
-	lapPatience = 45 * time.Second
-)
+// readyDeadline bounds the reads before a token request, and its connection.
+const readyDeadline = 15 * time.Second
 
 var (
-	errShuttingDown  = errors.New("shutting down: no new token request is made")
-	errExchangeOpen  = errors.New("a token request of this account is under way")
-	errResultPending = errors.New("a token request, or the keeping of what it brought, takes longer than a lap")
-	errKeyringGone   = errors.New("the keyring is missing: no token request is made")
-	errSuperseded    = errors.New("a newer credential was kept meanwhile, or the account is gone: this one is dropped")
+	errShuttingDown = errors.New("shutting down: no new token request is made")
+	errExchangeOpen = errors.New("a token request of this account is under way")
+	errKeyringGone  = errors.New("the keyring is missing: no token request is made")
+	errSuperseded   = errors.New("a newer credential was kept meanwhile, or the account is gone: this one is dropped")
 )
 
 // exchanged is what an exchange came to.
@@ -43,35 +37,6 @@ type exchanged struct {
 	failure *lifecycle.Failure
 	// publish is why the token Secret could not be written, which is found out before the request is made.
 	publish *lifecycle.Finding
-}
-
-// exchange makes one token request and keeps what it brought. The work is finished whatever happens to the reconciler, to
-// the lease, or to the process's will to live: what was obtained is kept.
-func (r *AccountReconciler) exchange(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
-	account := facts.Account.UID
-	if err := r.InFlight.begin(account); err != nil {
-		return exchanged{}, err
-	}
-	type ended struct {
-		exchanged
-		facts lifecycle.Facts
-		err   error
-	}
-	done := make(chan ended, 1)
-	work := *facts
-	detachedCtx := detached(ctx)
-	go func() {
-		defer r.InFlight.end(account)
-		result, err := r.request(detachedCtx, &work, plan)
-		done <- ended{result, work, err}
-	}()
-	select {
-	case end := <-done:
-		*facts = end.facts
-		return end.exchanged, end.err
-	case <-time.After(lapPatience): // not the end of ctx: a lap that is waited for holds back the release of the lease
-	}
-	return exchanged{}, errResultPending
 }
 
 // obtain asks with the client's own credentials. What is lost can be asked for again, so that there is no claim.

@@ -64,7 +64,7 @@ func start(ctx context.Context, seen *wire, options ctrl.Options, in seal.Journa
 	started := &operator{wire: seen, inFlight: &controller.InFlight{}, journal: journal}
 	Expect(controller.Setup(running, manager, controller.Options{
 		Namespace: operatorNamespace, ClusterID: string(kubeSystem.UID),
-		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: 8,
+		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: workers,
 		Clock: suite.clock, Metrics: suite.metrics, InFlight: started.inFlight,
 		Journal: journal, TakeoverWait: 30 * time.Second,
 	})).To(Succeed())

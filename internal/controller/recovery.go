@@ -73,7 +73,7 @@ func (r *recovery) removeBroken(ctx context.Context, err error) {
 func (r *recovery) settleEntry(ctx context.Context, entry seal.Entry) {
 	accounts, ctx := r.accounts, detached(ctx)
 	id := types.UID("replay/" + entry.ClaimID)
-	waited := accounts.InFlight.begin(id) == nil
+	waited := accounts.InFlight.begin(id, accounts.Clock.Now()) == nil
 	end := func() {
 		if waited {
 			accounts.InFlight.end(id)
@@ -132,7 +132,10 @@ func (r *recovery) resolveOne(ctx context.Context, key types.NamespacedName) {
 			if err == nil {
 				pause, failed = result.RequeueAfter, recoveryPause
 			}
-			if pause == 0 {
+			switch {
+			case r.accounts.InFlight.holds(account.UID):
+				pause = recoveryPause // nobody else tells of its end
+			case pause == 0:
 				pause = idlePause
 			}
 		}

@@ -58,7 +58,7 @@ func (r *AccountReconciler) rescue(ctx context.Context, account *v1alpha1.Connec
 		log.FromContext(ctx).Error(err, "the dropped credential could not be written to the journal; a crash before it is back would lose it")
 	}
 	inFlight := types.UID("rescue/" + id)
-	if r.InFlight.begin(inFlight) != nil {
+	if r.InFlight.begin(inFlight, r.Clock.Now()) != nil {
 		return // shutting down: the journal has it
 	}
 	entry := seal.Entry{Subject: r.subject(account), ClaimID: id, Sealed: dropped.SealedCredential}

@@ -107,6 +107,9 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	if err := manager.Add(&recovery{accounts}); err != nil {
 		return fmt.Errorf("add the recovery: %w", err)
 	}
+	if err := manager.Add(lastRequests{options.InFlight}); err != nil {
+		return fmt.Errorf("add what waits for the last requests: %w", err)
+	}
 	return accounts.setup(ctx, manager, tokenSecrets, labelled, keyringSecret, options.Workers)
 }
 
@@ -141,6 +144,7 @@ func (r *AccountReconciler) setup(ctx context.Context, manager ctrl.Manager, tok
 		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
 		// No lap begins before its sources are in step: what is known of the keyring is never older than the lease.
 		WatchesRawSource(keyring).
+		WatchesRawSource(r.waker.source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: rateLimiter(), ReconciliationTimeout: lapDeadline}).
 		Complete(r)
 	if err != nil {

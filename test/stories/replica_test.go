@@ -109,6 +109,7 @@ func (w *world) newReplica(name, dir string) *replica {
 		Schema:      &controller.SchemaProof{Client: cached, Clock: now},
 		InFlight:    &controller.InFlight{}, Metrics: controller.NewMetrics(now), Events: nobody{}, Clock: now,
 		ClusterID: clusterID, Journal: journal, Process: string(uuid.NewUUID()), TakeoverWait: takeoverWait,
+		Patience: time.Hour, // a lap is one story, however long it stands still
 	}
 	r.entries = r.journalled()
 	w.replicas = append(w.replicas, r)

@@ -1,0 +1,49 @@
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+)
+
+// wakePriority goes before what is only due: whoever is woken has waited already.
+const wakePriority = 20
+
+// waker starts laps for what no watch tells of. Without a queue, as in a replica without the lease, it does nothing: all
+// accounts are looked at when that comes. The zero value is ready for use.
+type waker struct {
+	mu    sync.Mutex
+	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+// source gives the waker the queue of the controller that it is added to.
+func (w *waker) source() source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.queue = queue
+		return nil
+	})
+}
+
+func (w *waker) wake(after time.Duration, requests ...reconcile.Request) {
+	w.mu.Lock()
+	queue := w.queue
+	w.mu.Unlock()
+	if queue == nil || len(requests) == 0 {
+		return
+	}
+	if prioritized, is := queue.(priorityqueue.PriorityQueue[reconcile.Request]); is {
+		prioritized.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: ptr.To(wakePriority)}, requests...)
+		return
+	}
+	for _, request := range requests {
+		queue.AddAfter(request, after)
+	}
+}
