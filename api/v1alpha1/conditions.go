@@ -59,6 +59,9 @@ const (
 	ReasonPending = "Pending"
 	// ReasonSuspended surfaces when spec.suspend holds back token requests.
 	ReasonSuspended = "Suspended"
+	// ReasonTooManyAccounts surfaces when the account's namespace has more accounts than the operator works on, and this one
+	// is too young to be among them.
+	ReasonTooManyAccounts = "TooManyAccounts"
 
 	// ReasonClientNotAvailable surfaces when the client does not exist or may not be used: across namespaces the two
 	// look alike, so that nobody learns what exists elsewhere.

@@ -103,6 +103,13 @@ type OAuthClientSpec struct {
 	// +kubebuilder:validation:Maximum=2592000
 	RefreshBeforeSeconds int32 `json:"refreshBeforeSeconds,omitempty"`
 
+	// maxConcurrentRequests is how many token requests of this client are under way at once, at most. Other accounts wait
+	// for their turn. Default: 8.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	MaxConcurrentRequests int32 `json:"maxConcurrentRequests,omitempty"`
+
 	// tls says whom to trust at the provider's end.
 	// +optional
 	TLS TLS `json:"tls,omitzero"`

@@ -26,6 +26,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/controller"
+	"github.com/oauth-operator/oauth-operator/internal/pace"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
@@ -37,6 +38,8 @@ const (
 	stopGrace    = 50 * time.Second
 	releaseGrace = 10 * time.Second
 	drainGrace   = 55 * time.Second
+	// leastEntries is how many results the journal has room for, where fewer requests may be under way.
+	leastEntries = 64
 	// startDeadline bounds what is read before the manager starts.
 	startDeadline = 30 * time.Second
 )
@@ -59,7 +62,7 @@ func main() {
 
 // run works until the context ends or the lease is lost, and returns once nothing is in flight any more.
 func run(ctx context.Context, options options) error {
-	journal, err := seal.OpenJournal(seal.JournalOptions{Dir: options.journalDir})
+	journal, err := seal.OpenJournal(seal.JournalOptions{Dir: options.journalDir, MaxEntries: max(options.maxRequests, leastEntries)})
 	if err != nil {
 		return fmt.Errorf("open the journal (--journal-dir): %w", err)
 	}
@@ -139,6 +142,7 @@ func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, optio
 	}
 	return controller.Setup(ctx, manager, controller.Options{
 		Namespace: options.namespace, ClusterID: clusterID, Egress: egress, Workers: options.workers,
+		Limits: pace.Limits{Namespace: options.maxInNamespace, Total: options.maxRequests}, MaxAccounts: options.maxAccounts,
 		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight, Journal: journal, TakeoverWait: options.takeoverWait,
 	})
 }

@@ -31,6 +31,9 @@ type options struct {
 	metricsAddress string
 	probeAddress   string
 	workers        int
+	maxRequests    int
+	maxInNamespace int
+	maxAccounts    int
 	qps            float32
 	burst          int
 	verbosity      int
@@ -50,6 +53,9 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	flags.StringVar(&parsed.metricsAddress, "metrics-bind-address", ":8080", "the address of /metrics; 0 turns it off")
 	flags.StringVar(&parsed.probeAddress, "health-probe-bind-address", ":8081", "the address of /healthz and /readyz")
 	flags.IntVar(&parsed.workers, "max-concurrent-reconciles", 32, "how many accounts are worked on at once (1 to 256)")
+	flags.IntVar(&parsed.maxRequests, "max-concurrent-requests", 64, "how many token requests are under way at once (1 to 128); each client has a limit of its own, spec.maxConcurrentRequests")
+	flags.IntVar(&parsed.maxInNamespace, "max-concurrent-requests-per-namespace", 32, "how many of them may be of accounts of one namespace")
+	flags.IntVar(&parsed.maxAccounts, "max-accounts-per-namespace", 0, "how many accounts of one namespace are worked on, the oldest; 0: all")
 	qps := flags.Float64("kube-api-qps", 200, "requests to the API server in a second, on average")
 	flags.IntVar(&parsed.burst, "kube-api-burst", 400, "requests to the API server at once")
 	flags.StringVar(&parsed.journalDir, "journal-dir", "/var/lib/oauth-operator/journal", "a folder of this pod's own that outlives its containers, such as an emptyDir: it holds, encrypted, what token requests brought until the API server has it")
@@ -76,6 +82,12 @@ func (o options) check(rest []string) error {
 		return errors.New("set --namespace, or the environment variable POD_NAMESPACE, to the operator's own namespace")
 	case o.workers < 1 || o.workers > 256:
 		return errors.New("--max-concurrent-reconciles must be from 1 to 256")
+	case o.maxRequests < 1 || o.maxRequests > 128:
+		return errors.New("--max-concurrent-requests must be from 1 to 128")
+	case o.maxInNamespace < 1 || o.maxInNamespace > o.maxRequests:
+		return fmt.Errorf("--max-concurrent-requests-per-namespace must be from 1 to %d, the value of --max-concurrent-requests", o.maxRequests)
+	case o.maxAccounts < 0:
+		return errors.New("--max-accounts-per-namespace must not be below 0")
 	case !(o.qps > 0 && o.qps <= maxQPS) || o.burst < 1: // NaN is none of both
 		return fmt.Errorf("--kube-api-qps must be more than 0 and at most %d, --kube-api-burst at least 1", maxQPS)
 	case o.journalDir == "":

@@ -25,7 +25,7 @@ func inPod(name string) string {
 func defaults(changes ...func(*options)) options {
 	parsed := options{
 		namespace: "operators", leaderElect: true, metricsAddress: ":8080", probeAddress: ":8081",
-		workers: 32, qps: 200, burst: 400,
+		workers: 32, maxRequests: 64, maxInNamespace: 32, qps: 200, burst: 400,
 		journalDir: "/var/lib/oauth-operator/journal", takeoverWait: 6 * time.Minute,
 	}
 	for _, change := range changes {
@@ -44,6 +44,8 @@ func TestOptions(t *testing.T) {
 		"one process without a lease":                                        {"--leader-elect=false", defaults(func(o *options) { o.leaderElect = false })},
 		"one worker":                                                         {"--max-concurrent-reconciles=1", defaults(func(o *options) { o.workers = 1 })},
 		"256 workers":                                                        {"--max-concurrent-reconciles=256", defaults(func(o *options) { o.workers = 256 })},
+		"few requests at once":                                               {"--max-concurrent-requests=2 --max-concurrent-requests-per-namespace=1", defaults(func(o *options) { o.maxRequests, o.maxInNamespace = 2, 1 })},
+		"a limit of accounts":                                                {"--max-accounts-per-namespace=500", defaults(func(o *options) { o.maxAccounts = 500 })},
 		"a slow client":                                                      {"--kube-api-qps=0.5 --kube-api-burst=1", defaults(func(o *options) { o.qps, o.burst = 0.5, 1 })},
 		"addresses":                                                          {"--metrics-bind-address=0 --health-probe-bind-address=:1", defaults(func(o *options) { o.metricsAddress, o.probeAddress = "0", ":1" })},
 		"verbosity is not cut here":                                          {"-v=9", defaults(func(o *options) { o.verbosity = 9 })},
@@ -73,6 +75,11 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		"a flag that does not exist":      {"--leader", "leader"},
 		"no worker":                       {"--max-concurrent-reconciles=0", "from 1 to 256"},
 		"too many workers":                {"--max-concurrent-reconciles=257", "from 1 to 256"},
+		"no token requests":               {"--max-concurrent-requests=0", "from 1 to 128"},
+		"too many token requests":         {"--max-concurrent-requests=129", "from 1 to 128"},
+		"more for a namespace than all":   {"--max-concurrent-requests=8", "from 1 to 8"},
+		"none for a namespace":            {"--max-concurrent-requests-per-namespace=0", "from 1 to 64"},
+		"fewer accounts than none":        {"--max-accounts-per-namespace=-1", "not be below 0"},
 		"no requests":                     {"--kube-api-qps=0", "more than 0"},
 		"fewer than none":                 {"--kube-api-qps=-1", "more than 0"},
 		"a number of requests that is no": {"--kube-api-qps=NaN", "more than 0"},

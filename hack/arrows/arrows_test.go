@@ -34,6 +34,8 @@ func forbidden() map[string]struct{ into, imports string } {
 		"lifecycle reads no files":                        {"internal/lifecycle", "os"},
 		"lifecycle has no clock":                          {"internal/lifecycle", "k8s.io/utils/clock"},
 		"lifecycle does not seal":                         {"internal/lifecycle", module + "/internal/seal"},
+		"pace knows no Kubernetes":                        {"internal/pace", "k8s.io/apimachinery/pkg/types"},
+		"pace does not know our API":                      {"internal/pace", module + "/api/v1alpha1"},
 		"consent does not reconcile":                      {"internal/consent/arrow", module + "/internal/controller"},
 		"the controller does not know the browser's side": {"internal/controller", module + "/internal/consent"},
 		"nothing in the product rolls dice":               {"internal/controller", "math/rand/v2"},

@@ -58,6 +58,7 @@ type AccountReconciler struct {
 	Transports   *Transports
 	Schema       *SchemaProof
 	InFlight     *InFlight
+	Pace         Pace
 	Metrics      *Metrics
 	Events       events.EventRecorder
 	Clock        clock.PassiveClock
@@ -84,6 +85,7 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	case apierrors.IsNotFound(err):
 		r.memory.forget(request.NamespacedName)
 		r.Metrics.forget(request.NamespacedName)
+		r.passTurn(request.NamespacedName)
 		return ctrl.Result{}, nil
 	case err != nil:
 		return ctrl.Result{}, err
@@ -103,6 +105,7 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	if plan.Action == lifecycle.Exchange {
 		return r.aside(ctx, request, facts, plan)
 	}
+	r.passTurn(request.NamespacedName)
 	return r.carryOut(ctx, request, facts, plan)
 }
 

@@ -48,7 +48,7 @@ func (r *AccountReconciler) obtain(ctx context.Context, facts *lifecycle.Facts, 
 	started := r.Clock.Now()
 	r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = started })
 	answer, err := ready.transport.Exchange(ctx, ready.registration, oauth.GrantRequest{Grant: oauth.GrantClientCredentials, Scopes: plan.Scopes})
-	r.Metrics.exchanged(facts.Client, err, r.Clock.Since(started))
+	r.answered(ctx, facts, err, r.Clock.Since(started))
 	if err != nil {
 		return exchanged{failure: failureOf(ctx, err)}, nil
 	}
@@ -82,6 +82,7 @@ func (r *AccountReconciler) forgetGone(ctx context.Context, facts *lifecycle.Fac
 	if err := r.Client.Get(ctx, key, &v1alpha1.OAuthClient{}); apierrors.IsNotFound(err) {
 		r.Transports.forget(key)
 		r.Metrics.forgetClient(key)
+		r.Pace.Circuits.Forget(key.String())
 	}
 }
 

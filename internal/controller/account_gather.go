@@ -37,9 +37,12 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 	if facts.NamespaceLabels, err = r.gatherNamespace(ctx, account); err != nil {
 		return nil, err
 	}
-	if facts.InputsHash, err = r.inputsHash(ctx, account, facts.Client); err != nil {
+	inputs, err := r.clientInputs(ctx, facts.Client)
+	if err != nil {
 		return nil, err
 	}
+	facts.InputsHash = inputsHash(account, inputs)
+	r.gatherTurn(facts, inputs)
 	keyring, present := r.Keyring.current()
 	facts.KeyringMissing = !present
 	var held seal.Credential
@@ -121,21 +124,28 @@ func (r *AccountReconciler) gatherNamespace(ctx context.Context, account *v1alph
 	return namespace.Labels, nil
 }
 
-// inputsHash stands for what a token request is made with. Nothing secret goes in: a Secret counts by its version.
-func (r *AccountReconciler) inputsHash(ctx context.Context, account *v1alpha1.ConnectedAccount, owner *v1alpha1.OAuthClient) (string, error) {
-	parts := []string{fmt.Sprint(account.Generation)}
-	if owner != nil {
-		parts = append(parts, string(owner.UID), fmt.Sprint(owner.Generation))
-		for _, ref := range secretReferences(owner) {
-			version, err := r.Credentials.version(ctx, owner.Namespace, ref.Name)
-			if err != nil {
-				return "", err
-			}
-			parts = append(parts, version)
-		}
+// clientInputs stand for what the token requests of a client are made with. Nothing secret is among them: a Secret counts
+// by its version.
+func (r *AccountReconciler) clientInputs(ctx context.Context, owner *v1alpha1.OAuthClient) ([]string, error) {
+	if owner == nil {
+		return nil, nil
 	}
+	parts := []string{string(owner.UID), fmt.Sprint(owner.Generation)}
+	for _, ref := range secretReferences(owner) {
+		version, err := r.Credentials.version(ctx, owner.Namespace, ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, version)
+	}
+	return parts, nil
+}
+
+// inputsHash stands for what a token request of the account is made with.
+func inputsHash(account *v1alpha1.ConnectedAccount, client []string) string {
+	parts := append([]string{fmt.Sprint(account.Generation)}, client...)
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(sum[:8]), nil
+	return hex.EncodeToString(sum[:8])
 }
 
 func (r *AccountReconciler) subject(account *v1alpha1.ConnectedAccount) seal.Subject {

@@ -40,7 +40,7 @@ func (r *AccountReconciler) refresh(ctx context.Context, facts *lifecycle.Facts,
 	if err == nil {
 		r.journal(ctx, facts, spend, reply)
 	}
-	r.Metrics.exchanged(facts.Client, judged(reply, err), r.Clock.Since(started))
+	r.answered(ctx, facts, judged(reply, err), r.Clock.Since(started))
 	result := r.outcomeOf(ctx, spend, reply, err)
 	if result.failure == nil || result.failure.Class != oauth.NotSent {
 		r.memory.update(facts.Account, func(m *accountMemory) { m.claimed(spend.claimID, lifecycle.ClaimInDoubt) })
@@ -106,7 +106,7 @@ func (r *AccountReconciler) readyToSpend(ctx context.Context, facts *lifecycle.F
 	})
 	if err != nil {
 		s.slot.Release()
-		r.Metrics.exchanged(facts.Client, err, 0)
+		r.answered(ctx, facts, err, 0)
 		r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = r.Clock.Now() })
 		return nil, exchanged{failure: failureOf(ctx, err)}, nil
 	}

@@ -32,7 +32,7 @@ func (r *AccountReconciler) request(ctx context.Context, facts *lifecycle.Facts,
 	answer, err := ready.transport.Exchange(ctx, ready.registration, oauth.GrantRequest{
 		Grant: oauth.GrantRefreshToken, RefreshToken: held.RefreshToken, Scopes: plan.Scopes,
 	})
-	r.Metrics.exchanged(facts.Client, err, r.Clock.Since(started))
+	r.answered(ctx, facts, err, r.Clock.Since(started))
 	if err != nil {
 		return exchanged{failure: failureOf(ctx, err)}, nil
 	}

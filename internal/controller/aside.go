@@ -23,8 +23,16 @@ const (
 // lease, or to the process's will to live, and what was obtained is kept. The lap waits only a moment. Where that is not
 // enough, the rest of the lap is made without it, and the end of it starts the next one.
 func (r *AccountReconciler) aside(ctx context.Context, request ctrl.Request, facts *lifecycle.Facts, plan lifecycle.Plan) (ctrl.Result, error) {
+	turn, err := r.takeTurn(ctx, facts)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !turn {
+		return r.carryOut(ctx, request, facts, lifecycle.Waiting(facts))
+	}
 	account := facts.Account.UID
 	if err := r.InFlight.begin(account, r.Clock.Now()); err != nil {
+		r.endTurn(facts.Account)
 		return abandoned(err)
 	}
 	type end struct {
@@ -34,11 +42,15 @@ func (r *AccountReconciler) aside(ctx context.Context, request ctrl.Request, fac
 	ended := make(chan end, 1)
 	var parted atomic.Bool // whoever is first to set it decides whether the lap has the end
 	detachedCtx := detached(ctx)
+	whose := facts.Account
 	go func() {
 		var came end
 		var asked bool
 		func() {
-			defer func() { asked = r.InFlight.end(account) }()
+			defer func() {
+				r.endTurn(whose)
+				asked = r.InFlight.end(account)
+			}()
 			came.result, came.err = r.carryOut(detachedCtx, request, facts, plan)
 		}()
 		waited := parted.CompareAndSwap(false, true)

@@ -15,6 +15,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/pace"
 )
 
 // ClientReconciler tells whether an OAuthClient can be used. It calls no provider.
@@ -23,6 +24,7 @@ type ClientReconciler struct {
 	Credentials *ConsentedSecrets
 	Transports  *Transports
 	Metrics     *Metrics
+	Circuits    *pace.Circuits
 	Egress      oauth.Egress
 	Clock       clock.PassiveClock
 }
@@ -33,6 +35,7 @@ func (r *ClientReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	if err := r.Client.Get(ctx, request.NamespacedName, owner); apierrors.IsNotFound(err) {
 		r.Transports.forget(request.NamespacedName)
 		r.Metrics.forgetClient(request.NamespacedName)
+		r.Circuits.Forget(request.String())
 		return ctrl.Result{}, nil
 	} else if err != nil {
 		return ctrl.Result{}, err

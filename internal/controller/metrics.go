@@ -2,6 +2,7 @@ package controller
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,9 +24,11 @@ type Metrics struct {
 	lostTokens *prometheus.CounterVec
 
 	expiration, ready, expired *prometheus.Desc
+	open, waiting, circuit     *prometheus.Desc
 
 	mu       sync.Mutex
 	accounts map[types.NamespacedName]accountMetrics
+	pace     Pace
 }
 
 // accountMetrics is what is known of one account.
@@ -57,8 +60,18 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 		expiration: prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
 		ready:      prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
 		expired:    prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
+		open:       prometheus.NewDesc("oauth_operator_token_requests_open", "Token requests that are under way, by client.", owner[:2], nil),
+		waiting:    prometheus.NewDesc("oauth_operator_token_requests_waiting", "Accounts that wait for their turn to make a token request, by client.", owner[:2], nil),
+		circuit:    prometheus.NewDesc("oauth_operator_circuit_open", "1 while token requests of a client are held back because others have failed, by the accounts' namespace; empty where all are held back.", append(owner[:2:2], "namespace"), nil),
 		accounts:   map[types.NamespacedName]accountMetrics{},
 	}
+}
+
+// follow has the metrics tell what is under way, waits, or is held back.
+func (m *Metrics) follow(between Pace) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pace = between
 }
 
 // observe notes what a lap left behind. published: the Secret holds the token that the status speaks of.
@@ -126,6 +139,9 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	out <- m.expiration
 	out <- m.ready
 	out <- m.expired
+	out <- m.open
+	out <- m.waiting
+	out <- m.circuit
 }
 
 // Collect is part of prometheus.Collector.
@@ -135,6 +151,7 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	m.lostTokens.Collect(out)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.collectPace(out)
 	now := m.clock.Now()
 	for key, known := range m.accounts {
 		ready := 0.0
@@ -146,5 +163,21 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		if !known.expiration.IsZero() {
 			out <- prometheus.MustNewConstMetric(m.expiration, prometheus.GaugeValue, float64(known.expiration.Unix()), key.Namespace, key.Name)
 		}
+	}
+}
+
+// collectPace is called with m.mu held.
+func (m *Metrics) collectPace(out chan<- prometheus.Metric) {
+	if m.pace.Slots == nil {
+		return
+	}
+	for key, use := range m.pace.Slots.Uses() {
+		namespace, name, _ := strings.Cut(key, "/")
+		out <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(use.Open), namespace, name)
+		out <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(use.Waiting), namespace, name)
+	}
+	for _, each := range m.pace.Circuits.Opens() {
+		namespace, name, _ := strings.Cut(each.Client, "/")
+		out <- prometheus.MustNewConstMetric(m.circuit, prometheus.GaugeValue, 1, namespace, name, each.Namespace)
 	}
 }

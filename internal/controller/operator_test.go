@@ -23,6 +23,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/controller"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/pace"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 	"github.com/oauth-operator/oauth-operator/test/provider"
 )
@@ -60,12 +61,17 @@ func start(ctx context.Context, seen *wire, options ctrl.Options, in seal.Journa
 	DeferCleanup(journal.Close)
 	kubeSystem := &corev1.Namespace{}
 	Expect(suite.admin.Get(ctx, types.NamespacedName{Name: "kube-system"}, kubeSystem)).To(Succeed())
+	measured := suite.metrics
+	if seen != suite.wire {
+		measured = controller.NewMetrics(suite.clock) // each tells of its own requests alone
+	}
 	running, cancel := context.WithCancel(context.Background())
 	started := &operator{wire: seen, inFlight: &controller.InFlight{}, journal: journal}
 	Expect(controller.Setup(running, manager, controller.Options{
 		Namespace: operatorNamespace, ClusterID: string(kubeSystem.UID),
 		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: workers,
-		Clock: suite.clock, Metrics: suite.metrics, InFlight: started.inFlight,
+		Limits: pace.Limits{Namespace: 32, Total: 64}, MaxAccounts: maxAccounts,
+		Clock: suite.clock, Metrics: measured, InFlight: started.inFlight,
 		Journal: journal, TakeoverWait: 30 * time.Second,
 	})).To(Succeed())
 	ended := make(chan error, 1)

@@ -133,7 +133,7 @@ func (r *recovery) resolveOne(ctx context.Context, key types.NamespacedName) {
 				pause, failed = result.RequeueAfter, recoveryPause
 			}
 			switch {
-			case r.accounts.InFlight.holds(account.UID):
+			case r.accounts.InFlight.holds(account.UID), r.accounts.Pace.Slots.Waits(key.String()):
 				pause = recoveryPause // nobody else tells of its end
 			case pause == 0:
 				pause = idlePause

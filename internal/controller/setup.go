@@ -28,6 +28,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/pace"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
@@ -54,7 +55,10 @@ type Options struct {
 	Egress oauth.Egress
 	// Workers is how many accounts are worked on at once.
 	Workers int
-	Clock   clock.PassiveClock
+	// Limits bound the token requests that are under way at once, and MaxAccounts the accounts of a namespace; 0: not at all.
+	Limits      pace.Limits
+	MaxAccounts int
+	Clock       clock.PassiveClock
 	// Metrics are registered by the caller.
 	Metrics *Metrics
 	// InFlight is drained by the caller before the process ends.
@@ -87,11 +91,13 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	if err := addIndexes(ctx, manager, tokenSecrets); err != nil {
 		return err
 	}
+	between := NewPace(options.Limits, options.MaxAccounts)
+	options.Metrics.follow(between)
 	credentials := &ConsentedSecrets{Metadata: labelled, Live: manager.GetAPIReader()}
 	transports := &Transports{Egress: options.Egress, Clock: options.Clock}
 	clients := &ClientReconciler{
 		Client: manager.GetClient(), Credentials: credentials, Transports: transports,
-		Metrics: options.Metrics, Egress: options.Egress, Clock: options.Clock,
+		Metrics: options.Metrics, Circuits: between.Circuits, Egress: options.Egress, Clock: options.Clock,
 	}
 	if err := clients.setup(manager, labelled); err != nil {
 		return err
@@ -100,7 +106,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), TokenSecrets: tokenSecrets,
 		Credentials: credentials, Keyring: keyring, Transports: transports,
 		Schema:   &SchemaProof{Client: manager.GetClient(), Clock: options.Clock},
-		InFlight: options.InFlight, Metrics: options.Metrics,
+		InFlight: options.InFlight, Pace: between, Metrics: options.Metrics,
 		Events: manager.GetEventRecorder("oauth-operator"), Clock: options.Clock, ClusterID: options.ClusterID,
 		Journal: options.Journal, Process: string(uuid.NewUUID()), TakeoverWait: options.TakeoverWait,
 	}
@@ -129,7 +135,8 @@ func (r *AccountReconciler) setup(ctx context.Context, manager ctrl.Manager, tok
 	owner := handler.TypedEnqueueRequestForOwner[*metav1.PartialObjectMetadata](manager.GetScheme(), manager.GetRESTMapper(), &v1alpha1.ConnectedAccount{}, handler.OnlyControllerOwner())
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := r.followClaims(ctx, manager); err != nil {
+	counted, err := r.followAccounts(ctx, manager)
+	if err != nil {
 		return err
 	}
 	keyring, err := r.Keyring.follow(ctx, keyringSecret, r.accounts)
@@ -144,7 +151,7 @@ func (r *AccountReconciler) setup(ctx context.Context, manager ctrl.Manager, tok
 		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
 		// No lap begins before its sources are in step: what is known of the keyring is never older than the lease.
 		WatchesRawSource(keyring).
-		WatchesRawSource(r.waker.source()).
+		WatchesRawSource(r.waker.source(counted)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, RateLimiter: rateLimiter(), ReconciliationTimeout: lapDeadline}).
 		Complete(r)
 	if err != nil {
@@ -153,21 +160,29 @@ func (r *AccountReconciler) setup(ctx context.Context, manager ctrl.Manager, tok
 	return nil
 }
 
-// followClaims notes, in every replica, since when each claim is as it is: whoever takes the lease over has then waited
-// already, and a grace of the provider's may not have passed.
-func (r *AccountReconciler) followClaims(ctx context.Context, manager ctrl.Manager) error {
+// followAccounts counts the accounts of each namespace, and notes, in every replica, since when each claim is as it is:
+// whoever takes the lease over has then waited already, and a grace of the provider's may not have passed. It returns what
+// tells when all that there are have been seen.
+func (r *AccountReconciler) followAccounts(ctx context.Context, manager ctrl.Manager) (toolscache.InformerSynced, error) {
 	informer, err := manager.GetCache().GetInformer(ctx, &v1alpha1.ConnectedAccount{}, cache.BlockUntilSynced(false))
 	if err != nil {
-		return fmt.Errorf("watch accounts: %w", err)
+		return nil, fmt.Errorf("watch accounts: %w", err)
+	}
+	// Where the limit's edge has moved, the account at it is looked at again.
+	lookAt := func(namespace, name string) {
+		if name != "" {
+			r.waker.wake(0, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+		}
 	}
 	note := func(object any) {
 		if account, is := object.(*v1alpha1.ConnectedAccount); is {
 			r.memory.update(account, func(m *accountMemory) {
 				m.watch(account.Status.Claim, r.Journal.Instance(), r.Process, r.Clock.Now())
 			})
+			lookAt(account.Namespace, r.Pace.Census.Add(account.Namespace, account.Name, account.CreationTimestamp.Time))
 		}
 	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+	following, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: note, UpdateFunc: func(_, account any) { note(account) },
 		DeleteFunc: func(object any) {
 			if last, is := object.(toolscache.DeletedFinalStateUnknown); is {
@@ -175,13 +190,14 @@ func (r *AccountReconciler) followClaims(ctx context.Context, manager ctrl.Manag
 			}
 			if account, is := object.(*v1alpha1.ConnectedAccount); is {
 				r.memory.forget(client.ObjectKeyFromObject(account))
+				lookAt(account.Namespace, r.Pace.Census.Remove(account.Namespace, account.Name))
 			}
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("watch accounts: %w", err)
+		return nil, fmt.Errorf("watch accounts: %w", err)
 	}
-	return nil
+	return following.HasSynced, nil
 }
 
 func rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {

@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -22,9 +24,12 @@ type waker struct {
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
 
-// source gives the waker the queue of the controller that it is added to.
-func (w *waker) source() source.Source {
-	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+// source gives the waker the queue of the controller that it is added to. No lap begins before what it waits for.
+func (w *waker) source(synced toolscache.InformerSynced) source.Source {
+	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		if !toolscache.WaitForCacheSync(ctx.Done(), synced) {
+			return errors.New("the watch of accounts did not begin in time")
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.queue = queue

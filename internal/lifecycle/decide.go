@@ -30,6 +30,7 @@ const (
 // looked at now and then.
 const (
 	exchangeLook   = MinAttemptGap
+	slotLook       = time.Minute
 	secretLook     = 15 * time.Second
 	definitionLook = time.Minute
 	publishLook    = time.Minute
@@ -82,6 +83,7 @@ func guards() []rule {
 		{"secret owned by other", func(f *Facts, _ time.Time) bool { return secretOwned(f) != nil && !claimed(f) }, Rest},
 		{"secret not writable", func(f *Facts, now time.Time) bool { return now.Before(writableTime(f)) && !claimed(f) }, Rest},
 		{"suspended", found(suspended), Rest},
+		{"too many accounts", found(tooManyAccounts), Rest},
 		{"refresh token to import", func(f *Facts, _ time.Time) bool { return importWanted(f) }, ImportToken},
 		{"credential rolled back", found(rolledBack), Rest},
 		{"not authorized", func(f *Facts, _ time.Time) bool { return authorizationFinal(f) }, Rest},
@@ -97,6 +99,7 @@ func claimRules() []rule {
 		{"claim left open", func(f *Facts, _ time.Time) bool { return claimed(f) && mustAnnounce(f) }, Contest},
 		{"in doubt", func(f *Facts, now time.Time) bool { return claimed(f) && now.Before(retryTime(f, now)) }, Rest},
 		{"too soon", func(f *Facts, now time.Time) bool { return !claimed(f) && tooSoon(f, now) }, Rest},
+		{"client held back", heldBack, Rest},
 	}
 }
 
@@ -113,6 +116,39 @@ func calls() []rule {
 		{"nothing to do", func(*Facts, time.Time) bool { return true }, Rest},
 	}
 }
+
+// heldBack: others like this one have failed. A token whose use is in doubt goes its own pace: it may have little time.
+func heldBack(f *Facts, now time.Time) bool { return !claimed(f) && now.Before(f.Held.Until) }
+
+// Waiting is the plan of an account that may make a token request and has to wait for its turn.
+func Waiting(f *Facts) Plan {
+	return Plan{Rule: "waits for its turn", Action: Rest, Publish: Publishable(f) && f.Secret != SecretCurrent}
+}
+
+// Deadline is when the account needs the token that it asks for: the earliest goes first. Zero: at once. So it is without a
+// usable token, and where a refresh token is in doubt.
+func Deadline(f *Facts) time.Time {
+	if claimed(f) || f.Credential.State != CredentialHeld || !f.Credential.HasAccessToken {
+		return time.Time{}
+	}
+	if f.Credential.ExpirationTime.IsZero() {
+		return f.Credential.IssuedTime.Add(endless)
+	}
+	return f.Credential.ExpirationTime
+}
+
+// InDoubt reports whether the use of a refresh token has an outcome that nobody knows.
+func InDoubt(f *Facts) bool { return claimed(f) }
+
+// MaxRequests is how many token requests of a client may be under way at once.
+func MaxRequests(client *v1alpha1.OAuthClient) int {
+	if limit := client.Spec.MaxConcurrentRequests; limit > 0 {
+		return int(limit)
+	}
+	return defaultMaxRequests
+}
+
+const defaultMaxRequests = 8
 
 // Decide makes a plan. It is a function of its arguments alone.
 func Decide(f *Facts, now time.Time) Plan {
@@ -200,6 +236,9 @@ func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time
 	if publishable(&after) && after.Secret != SecretCurrent {
 		times = append(times, now.Add(publishLook))
 	}
+	if heldBack(&after, now) && wants(&after, now) {
+		times = append(times, after.Held.Since.Add(heldTold))
+	}
 	times = slices.DeleteFunc(times, func(at time.Time) bool { return !at.After(now) })
 	if actsDespite(&after, all) && (importWanted(&after) || !authorizationFinal(&after)) {
 		times = append(times, nextCall(&after, now)...)
@@ -219,10 +258,12 @@ func nextCall(f *Facts, now time.Time) []time.Time {
 		return []time.Time{now}
 	case importWanted(f):
 		return []time.Time{later(now, writableTime(f))}
+	case f.NoSlot:
+		return []time.Time{now.Add(slotLook)}
 	case claimed(f):
 		return []time.Time{claimWake(f, now)}
 	}
-	soonest := later(now, later(nextAttempt(f, now), writableTime(f)))
+	soonest := later(later(now, f.Held.Until), later(nextAttempt(f, now), writableTime(f)))
 	if f.Credential.State == CredentialHeld && !f.Credential.HasAccessToken {
 		return []time.Time{soonest}
 	}

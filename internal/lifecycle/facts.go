@@ -46,6 +46,19 @@ type Facts struct {
 	InputsHash string
 	// LastAttempt is when this process last sent a token request for the account; zero: never.
 	LastAttempt time.Time
+	// Held is why token requests of the client are held back for all accounts of the namespace; zero: they are not.
+	Held Held
+	// NoSlot: as many token requests are under way as may be. The account is called when it is its turn.
+	NoSlot bool
+	// BeyondLimit: the namespace has more accounts than are worked on, and this one is not among the oldest.
+	BeyondLimit bool
+}
+
+// Held says that requests like one of this account have failed too often, or that the server asks for time.
+type Held struct {
+	// Class is of the failures, Since when they are held back, and Until when one is let through to find out.
+	Class        oauth.Class
+	Since, Until time.Time
 }
 
 // CredentialState says what became of opening the sealed credential.

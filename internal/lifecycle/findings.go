@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +19,7 @@ func findings(f *Facts) []Finding {
 	for _, find := range []func(*Facts) *Finding{
 		clientAvailable, clientReady,
 		schemaTooOld, keyringMissing, credentialFault, rolledBack, authorization, endpointChanged, scopesAllowed, scopeExceeded, scopeReduced,
-		suspended, secretOwned,
+		suspended, tooManyAccounts, secretOwned,
 	} {
 		if finding := find(f); finding != nil {
 			all = append(all, *finding)
@@ -182,6 +183,47 @@ func suspended(f *Facts) *Finding {
 		return nil
 	}
 	return &Finding{v1alpha1.ConditionRefreshed, v1alpha1.ReasonSuspended, "spec.suspend holds back token requests: set it to false to go on"}
+}
+
+// tooManyAccounts finds an account that is too young to be among those of its namespace that are worked on.
+func tooManyAccounts(f *Facts) *Finding {
+	if !f.BeyondLimit {
+		return nil
+	}
+	return &Finding{
+		v1alpha1.ConditionRefreshed, v1alpha1.ReasonTooManyAccounts,
+		"the namespace has more accounts than the operator works on, and this one is not among the oldest: delete accounts that nobody needs, or have the platform team raise --max-accounts-per-namespace",
+	}
+}
+
+// heldTold is for how long requests are held back before an account says so: most troubles are over by then, and a
+// thousand accounts need not be written twice.
+const heldTold = 10 * time.Second
+
+// wants: the account would make a token request now, if it were alone.
+func wants(f *Facts, now time.Time) bool {
+	return f.Client != nil && f.Credential.State == CredentialNone && !refreshes(f) || f.Credential.State == CredentialHeld && (!f.Credential.HasAccessToken || refreshDue(f, now))
+}
+
+// heldFinding tells why an account that wants a token is not served, where nothing of its own tells it.
+func heldFinding(f *Facts, now time.Time) *Finding {
+	if !heldBack(f, now) || now.Before(f.Held.Since.Add(heldTold)) || !wants(f, now) || f.Account.Status.Failures.Count > 0 || authorizationFinal(f) {
+		return nil
+	}
+	const goesOn = "; the circuit of the OAuthClient is open: one request at a time finds out whether it is over, and this account's follows then"
+	told := func(reason, message string) *Finding {
+		return &Finding{v1alpha1.ConditionRefreshed, reason, message + goesOn}
+	}
+	switch f.Held.Class {
+	case oauth.NotSent, oauth.OutcomeUnknown:
+		return told(v1alpha1.ReasonServerUnreachable, "several token requests in a row have brought no answer from the server, and nothing was sent for this account")
+	case oauth.Throttled:
+		return told(v1alpha1.ReasonThrottled, "the server asks to come back later, and nothing was sent for this account")
+	case oauth.ClientRejected:
+		return told(v1alpha1.ReasonClientRejected, "the server has refused client id or secret several times in a row, and nothing was sent for this account: the client's owner must correct them")
+	case oauth.RequestRejected, oauth.InvalidResponse, oauth.RefreshTokenRejected, RefreshTokenLost, oauth.AuthorizationDenied, oauth.AuthorizationRequired:
+	}
+	return told(v1alpha1.ReasonRequestRejected, "the server has refused the requests of many accounts in a row, and nothing was sent for this account: the client's owner must find out why")
 }
 
 // ClientOrigins are the origins (scheme://host:port) of all endpoints of the client that may receive a secret, sorted.

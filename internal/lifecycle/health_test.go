@@ -81,6 +81,7 @@ func quietStates() []health {
 			f.Credential, f.Secret = lifecycle.Credential{State: lifecycle.CredentialNone}, lifecycle.SecretStale
 		}), "False Suspended", status.InProgressStatus, owner},
 		{"suspended, without a token", then(expired, suspend), "False Suspended", status.InProgressStatus, owner},
+		{"beyond the limit of its namespace, without a token", then(expired, func(f *lifecycle.Facts) { f.BeyondLimit = true }), "False TooManyAccounts", status.FailedStatus, owner},
 	}
 }
 

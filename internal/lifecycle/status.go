@@ -157,6 +157,8 @@ func (c conditionSetter) refreshed(f *Facts, all []Finding, done Done, failures 
 		return c.set(kind, metav1.ConditionFalse, failureReason(done.Failure.Class), done.Failure.Message)
 	case slices.ContainsFunc(all, func(finding Finding) bool { return finding.Condition == kind }):
 		return c.judged(kind, all, "", "")
+	case heldFinding(f, c.now) != nil:
+		return c.finding(*heldFinding(f, c.now))
 	case failures.Count > 0 && before != nil && before.Reason == failureReason(oauth.Class(failures.Class)):
 		return c.set(kind, metav1.ConditionFalse, before.Reason, before.Message)
 	case failures.Count > 0:
@@ -308,7 +310,8 @@ func stalls(reason string) bool {
 		v1alpha1.ReasonCredentialUnreadable, v1alpha1.ReasonKeyringMissing, v1alpha1.ReasonSchemaTooOld,
 		v1alpha1.ReasonClientRejected, v1alpha1.ReasonRequestRejected, v1alpha1.ReasonSecretOwnedByOther,
 		v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied,
-		v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonAlreadyImported, v1alpha1.ReasonSecretNotConsented:
+		v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonAlreadyImported, v1alpha1.ReasonSecretNotConsented,
+		v1alpha1.ReasonTooManyAccounts:
 		return true
 	default:
 		return false

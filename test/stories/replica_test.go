@@ -20,6 +20,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/controller"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/pace"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
@@ -109,6 +110,7 @@ func (w *world) newReplica(name, dir string) *replica {
 		Schema:      &controller.SchemaProof{Client: cached, Clock: now},
 		InFlight:    &controller.InFlight{}, Metrics: controller.NewMetrics(now), Events: nobody{}, Clock: now,
 		ClusterID: clusterID, Journal: journal, Process: string(uuid.NewUUID()), TakeoverWait: takeoverWait,
+		Pace:     controller.NewPace(pace.Limits{Namespace: 1, Total: 1}, 0),
 		Patience: time.Hour, // a lap is one story, however long it stands still
 	}
 	r.entries = r.journalled()
