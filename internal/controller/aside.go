@@ -60,9 +60,9 @@ func (r *AccountReconciler) aside(ctx context.Context, request ctrl.Request, fac
 		switch {
 		case !waited && came.err != nil:
 			log.FromContext(detachedCtx).Error(came.err, "a token request ended with an error")
-			r.waker.wake(latePause, request)
+			r.waker.wake(wokenPriority, latePause, request)
 		case !waited || asked:
-			r.waker.wake(0, request)
+			r.waker.wake(calledPriority, 0, request)
 		}
 	}()
 	select {

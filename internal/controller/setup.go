@@ -171,7 +171,7 @@ func (r *AccountReconciler) followAccounts(ctx context.Context, manager ctrl.Man
 	// Where the limit's edge has moved, the account at it is looked at again.
 	lookAt := func(namespace, name string) {
 		if name != "" {
-			r.waker.wake(0, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+			r.waker.wake(wokenPriority, 0, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
 		}
 	}
 	note := func(object any) {

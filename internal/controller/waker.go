@@ -14,8 +14,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// wakePriority goes before what is only due: whoever is woken has waited already.
-const wakePriority = 20
+// Whoever was called has waited already, and goes before what is only due. Many that may go on at once do not.
+const (
+	calledPriority = 20
+	wokenPriority  = 0
+)
 
 // waker starts laps for what no watch tells of. Without a queue, as in a replica without the lease, it does nothing: all
 // accounts are looked at when that comes. The zero value is ready for use.
@@ -37,7 +40,7 @@ func (w *waker) source(synced toolscache.InformerSynced) source.Source {
 	})
 }
 
-func (w *waker) wake(after time.Duration, requests ...reconcile.Request) {
+func (w *waker) wake(priority int, after time.Duration, requests ...reconcile.Request) {
 	w.mu.Lock()
 	queue := w.queue
 	w.mu.Unlock()
@@ -45,7 +48,7 @@ func (w *waker) wake(after time.Duration, requests ...reconcile.Request) {
 		return
 	}
 	if prioritized, is := queue.(priorityqueue.PriorityQueue[reconcile.Request]); is {
-		prioritized.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: ptr.To(wakePriority)}, requests...)
+		prioritized.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: ptr.To(priority)}, requests...)
 		return
 	}
 	for _, request := range requests {
