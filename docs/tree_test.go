@@ -28,9 +28,9 @@ type tree struct {
 	tests map[string]bool
 }
 
-// hasTest looks for a test by its id, such as S01, or by its whole name.
+// hasTest looks for a test by its id, such as S01 or H53, or by its whole name.
 func (k *tree) hasTest(name string) bool {
-	if !regexp.MustCompile(`^S\d{2}$`).MatchString(name) {
+	if !regexp.MustCompile(`^[HS]\d{2}$`).MatchString(name) {
 		return k.tests[name]
 	}
 	id := regexp.MustCompile(`\b` + name + `\b|^Test` + name)
