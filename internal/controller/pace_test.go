@@ -167,7 +167,7 @@ var _ = Describe("Somebody who changes things without end", func() {
 			GinkgoHelper()
 			scopes := []v1alpha1.Scope{"invoices", "contact"}
 			change(ctx, account, func(a *v1alpha1.ConnectedAccount) { a.Spec.Scopes = scopes[round%2 : round%2+1] })
-			change(ctx, owner, func(c *v1alpha1.OAuthClient) { c.Spec.RefreshBeforeSeconds = int32(round%2 + 1) })
+			change(ctx, owner, func(c *v1alpha1.OAuthClient) { c.Spec.RefreshBeforeSeconds = []int32{1, 2}[round%2] })
 			change(ctx, credentials, func(owned *corev1.Secret) { owned.Labels["round"] = fmt.Sprint(round) })
 			change(ctx, credentials, func(owned *corev1.Secret) { owned.Data["other"] = fmt.Append(nil, round) })
 			change(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}, func(n *corev1.Namespace) { n.Labels["round"] = fmt.Sprint(round) })

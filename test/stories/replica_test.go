@@ -111,7 +111,7 @@ func (w *world) newReplica(name, dir string) *replica {
 		InFlight:    &controller.InFlight{}, Metrics: controller.NewMetrics(now), Events: nobody{}, Clock: now,
 		ClusterID: clusterID, Journal: journal, Process: string(uuid.NewUUID()), TakeoverWait: takeoverWait,
 		Pace:     controller.NewPace(pace.Limits{Namespace: 1, Total: 1}, 0),
-		Patience: time.Hour, // a lap is one story, however long it stands still
+		Patience: time.Minute, // a lap is one story, and may stand still for a while
 	}
 	r.entries = r.journalled()
 	w.replicas = append(w.replicas, r)
