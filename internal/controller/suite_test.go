@@ -48,6 +48,10 @@ func TestController(t *testing.T) {
 }
 
 var _ = BeforeSuite(func(ctx SpecContext) {
+	// At once: a library that has had no logger for half a minute takes none any more, and a start may take that long.
+	suite.logs = &syncBuffer{}
+	ctrl.SetLogger(jsonLogger(suite.logs, 5))
+
 	var err error
 	suite.cluster, err = cluster.Start(ctx, cluster.Options{
 		ControllerManager: true, Log: GinkgoWriter,
@@ -67,9 +71,6 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 
 func startOperator(ctx context.Context, scheme *runtime.Scheme) {
 	GinkgoHelper()
-	suite.logs = &syncBuffer{}
-	ctrl.SetLogger(jsonLogger(suite.logs, 5))
-
 	suite.wire, suite.clock = &wire{}, &movedClock{}
 	suite.metrics = controller.NewMetrics(suite.clock)
 	run(ctx, suite.wire, ctrl.Options{Scheme: scheme})

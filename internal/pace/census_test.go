@@ -26,13 +26,11 @@ func TestTheYoungestAreBeyondTheLimit(t *testing.T) {
 		{"remove", "a", "first", 0, "third"},
 		{"add", "a", "first", 5, ""}, // created again
 	} {
-		got := ""
+		does := func() string { return census.Remove(c.namespace, c.name) }
 		if c.does == "add" {
-			got = census.Add(c.namespace, c.name, at(c.created))
-		} else {
-			got = census.Remove(c.namespace, c.name)
+			does = func() string { return census.Add(c.namespace, c.name, at(c.created)) }
 		}
-		if got != c.wakes {
+		if got := does(); got != c.wakes {
 			t.Errorf("%s %s/%s changes the standing of %q, want %q", c.does, c.namespace, c.name, got, c.wakes)
 		}
 	}
@@ -49,8 +47,8 @@ func TestTheYoungestAreBeyondTheLimit(t *testing.T) {
 func TestOfOneAgeTheNameDecides(t *testing.T) {
 	t.Parallel()
 	census := &pace.Census{Limit: 1}
-	census.Add("a", "y", start)
-	if pushed := census.Add("a", "x", start); pushed != "y" || census.Beyond("a", "x") || !census.Beyond("a", "y") {
+	census.Add("a", "y", start())
+	if pushed := census.Add("a", "x", start()); pushed != "y" || census.Beyond("a", "x") || !census.Beyond("a", "y") {
 		t.Errorf("%q is pushed", pushed)
 	}
 }
@@ -59,7 +57,7 @@ func TestWithoutALimitNobodyIsCounted(t *testing.T) {
 	t.Parallel()
 	census := &pace.Census{}
 	for _, name := range []string{"x", "y", "z"} {
-		if census.Add("a", name, start) != "" || census.Beyond("a", name) {
+		if census.Add("a", name, start()) != "" || census.Beyond("a", name) {
 			t.Errorf("%s is beyond no limit", name)
 		}
 	}

@@ -20,7 +20,7 @@ const (
 	// An open circuit lets one request through after a pause, which doubles each time that this fails.
 	serverPause, serverPauseMax = 2 * time.Second, 30 * time.Second
 	refusedPause, refusedMax    = 15 * time.Second, time.Minute
-	throttleMin, throttleMax    = time.Second, time.Hour
+	throttleLeast, throttleMost = time.Second, time.Hour
 	throttlePauseMax            = time.Minute
 	// changePause is the least time between two of them where the client was changed in between.
 	changePause = 5 * time.Second
@@ -147,11 +147,14 @@ func (c *Circuits) Report(account string, outcome Outcome, now time.Time) Closed
 	if outcome.Class == "" {
 		return Closed{Namespace: worked(c.lanes, where, made), All: worked(c.clients, where.client, made)}
 	}
-	here := found(&c.lanes, where, made.request.Inputs)
+	if c.lanes == nil {
+		c.lanes, c.clients = map[lane]*circuit{}, map[string]*circuit{}
+	}
+	here := found(c.lanes, where, made.request.Inputs)
 	here.failed(made, made.lane, outcome, now)
 	all := c.clients[where.client]
 	if here.open && !here.opened.Before(made.started) && shared(outcome.Class) {
-		all = found(&c.clients, where.client, made.request.Inputs)
+		all = found(c.clients, where.client, made.request.Inputs)
 		all.evidence(where.namespace, here, now)
 	}
 	if all != nil && made.client {
@@ -256,14 +259,11 @@ func (c *Circuits) sweep(now time.Time) {
 	}
 }
 
-func found[K comparable](circuits *map[K]*circuit, key K, inputs string) *circuit {
-	if *circuits == nil {
-		*circuits = map[K]*circuit{}
-	}
-	one := (*circuits)[key]
+func found[K comparable](circuits map[K]*circuit, key K, inputs string) *circuit {
+	one := circuits[key]
 	if one == nil {
 		one = &circuit{inputs: inputs}
-		(*circuits)[key] = one
+		circuits[key] = one
 	}
 	return one
 }
@@ -373,7 +373,7 @@ func (one *circuit) evidence(namespace string, opened *circuit, now time.Time) {
 func (one *circuit) pause(outcome Outcome) time.Duration {
 	switch {
 	case outcome.Class == oauth.Throttled && outcome.RetryAfter > 0:
-		return min(max(outcome.RetryAfter, throttleMin), throttleMax)
+		return min(max(outcome.RetryAfter, throttleLeast), throttleMost)
 	case outcome.Class == oauth.Throttled:
 		return doubled(serverPause, throttlePauseMax, one.probes)
 	case outcome.Class == oauth.NotSent, outcome.Class == oauth.OutcomeUnknown:

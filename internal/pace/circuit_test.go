@@ -34,7 +34,7 @@ func held(t *testing.T, circuits *pace.Circuits, when time.Time, r pace.Request,
 	t.Helper()
 	got := circuits.Look(r, when)
 	if want == 0 && got != (pace.Hold{}) || want > 0 && (!got.Until.Equal(at(want)) || got.Class != class) {
-		t.Errorf("%s at %s is held back: %+v, want until %v s for %s", r.Account, when.Sub(start), got, want, class)
+		t.Errorf("%s at %s is held back: %+v, want until %v s for %s", r.Account, when.Sub(start()), got, want, class)
 	}
 }
 

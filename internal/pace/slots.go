@@ -184,7 +184,8 @@ func (s *Slots) drop(account string) {
 	if !have.answered {
 		s.clients[have.lane.client]--
 	}
-	if s.namespaces[have.lane.namespace]--; s.namespaces[have.lane.namespace] == 0 {
+	s.namespaces[have.lane.namespace]--
+	if s.namespaces[have.lane.namespace] == 0 {
 		delete(s.namespaces, have.lane.namespace)
 	}
 	s.tidy(have.lane.client)
@@ -294,7 +295,10 @@ func (w *waiters) Swap(i, j int) {
 
 // Push is of heap.Interface.
 func (w *waiters) Push(one any) {
-	added := one.(*waiter) //nolint:forcetypeassert // nothing else is pushed
+	added, is := one.(*waiter)
+	if !is {
+		return // nothing else is pushed
+	}
 	added.place = len(w.list)
 	w.list = append(w.list, added)
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/pace"
 )
 
-var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+func start() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
+func at(seconds float64) time.Time { return start().Add(time.Duration(seconds * float64(time.Second))) }
 
 // turn is one of an account "namespace/name" with a client, which takes two requests at once.
 func turn(namespace, name, client string, deadline ...time.Time) pace.Turn {
@@ -26,7 +26,7 @@ func turn(namespace, name, client string, deadline ...time.Time) pace.Turn {
 // taken takes a slot, which there has to be or not.
 func taken(t *testing.T, slots *pace.Slots, want bool, one pace.Turn) {
 	t.Helper()
-	got, called := slots.Take(one, start)
+	got, called := slots.Take(one, start())
 	if got != want || len(called) > 0 {
 		t.Fatalf("%s gets a slot: %v, want %v; called are %v", one.Account, got, want, called)
 	}
@@ -79,11 +79,11 @@ func TestAFreeSlotGoesToWhoNeedsItFirst(t *testing.T) {
 	taken(t, slots, false, turn("a", "none, too", "x"))
 	taken(t, slots, false, turn("a", "late", "x", at(10))) // it has become urgent
 
-	calls(t, "the first end", slots.Give("a/1", start), "a/none")
-	calls(t, "the second end", slots.Give("a/2", start), "a/none, too")
+	calls(t, "the first end", slots.Give("a/1", start()), "a/none")
+	calls(t, "the second end", slots.Give("a/2", start()), "a/none, too")
 	taken(t, slots, true, turn("a", "none", "x"))
-	calls(t, "the third end", slots.Give("a/none", start), "a/late")
-	calls(t, "somebody who was called and does not want it", slots.Leave("a/late", start), "a/early")
+	calls(t, "the third end", slots.Give("a/none", start()), "a/late")
+	calls(t, "somebody who was called and does not want it", slots.Leave("a/late", start()), "a/early")
 }
 
 func TestAFreeSlotGoesToTheNamespaceThatHasTheFewest(t *testing.T) {
@@ -96,8 +96,8 @@ func TestAFreeSlotGoesToTheNamespaceThatHasTheFewest(t *testing.T) {
 		taken(t, slots, false, turn("many", fmt.Sprint(10+i), "z"))
 	}
 	taken(t, slots, false, turn("few", "1", "z", at(1000)))
-	calls(t, "an end", slots.Give("many/0", start), "few/1")
-	calls(t, "another end", slots.Give("many/1", start), "many/10")
+	calls(t, "an end", slots.Give("many/0", start()), "few/1")
+	calls(t, "another end", slots.Give("many/1", start()), "many/10")
 }
 
 func TestAClientsPartIsFreeOnceItHasAnswered(t *testing.T) {
@@ -107,10 +107,10 @@ func TestAClientsPartIsFreeOnceItHasAnswered(t *testing.T) {
 	taken(t, slots, true, turn("a", "2", "x"))
 	taken(t, slots, false, turn("a", "3", "x"))
 	taken(t, slots, false, turn("a", "4", "x"))
-	calls(t, "an answer", slots.Answered("a/1", start), "a/3")
-	calls(t, "the same answer again", slots.Answered("a/1", start))
-	calls(t, "an answer of which the namespace has no room", slots.Answered("a/2", start))
-	calls(t, "the end", slots.Give("a/1", start), "a/4")
+	calls(t, "an answer", slots.Answered("a/1", start()), "a/3")
+	calls(t, "the same answer again", slots.Answered("a/1", start()))
+	calls(t, "an answer of which the namespace has no room", slots.Answered("a/2", start()))
+	calls(t, "the end", slots.Give("a/1", start()), "a/4")
 }
 
 func TestASlotIsNotKeptForEverForWhoWasCalled(t *testing.T) {
@@ -142,9 +142,9 @@ func TestSlotsForgetWhoIsGone(t *testing.T) {
 	if diff := cmp.Diff(map[string]pace.Use{"x": {Open: 1}, "y": {Waiting: 1}}, slots.Uses()); diff != "" {
 		t.Errorf("in use (-want +got):\n%s", diff)
 	}
-	calls(t, "leaving", slots.Leave("a/2", start))
-	calls(t, "leaving with a slot in use", slots.Leave("a/1", start))
-	calls(t, "the end", slots.Give("a/1", start))
+	calls(t, "leaving", slots.Leave("a/2", start()))
+	calls(t, "leaving with a slot in use", slots.Leave("a/1", start()))
+	calls(t, "the end", slots.Give("a/1", start()))
 	if uses := slots.Uses(); len(uses) > 0 {
 		t.Errorf("in use: %v", uses)
 	}
