@@ -33,6 +33,10 @@ const (
 	// by commas, lets refresh tokens go there that were obtained from another.
 	AnnotationAcceptOrigin = Group + "/accept-origin"
 
+	// AnnotationRefreshRequestedAt on an account, with a time (RFC 3339), asks for one new token as soon as that time has
+	// come. A time that is not later than the account's last refresh asks for nothing.
+	AnnotationRefreshRequestedAt = Group + "/refresh-requested-at"
+
 	// AnnotationAllowDelete on an account, with the account's name, lets it be deleted although a person's consent goes with it.
 	AnnotationAllowDelete = Group + "/allow-delete"
 )

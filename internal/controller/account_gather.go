@@ -144,6 +144,9 @@ func (r *AccountReconciler) clientInputs(ctx context.Context, owner *v1alpha1.OA
 // inputsHash stands for what a token request of the account is made with.
 func inputsHash(account *v1alpha1.ConnectedAccount, client []string) string {
 	parts := append([]string{fmt.Sprint(account.Generation)}, client...)
+	if asked := account.Annotations[v1alpha1.AnnotationRefreshRequestedAt]; asked != "" {
+		parts = append(parts, asked) // whoever asks does not wait for what failed before
+	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:8])
 }

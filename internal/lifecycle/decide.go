@@ -111,6 +111,7 @@ func calls() []rule {
 		{"no access token", func(f *Facts, _ time.Time) bool { return !f.Credential.HasAccessToken }, Exchange},
 		{"request changed", func(f *Facts, now time.Time) bool { return requestChanged(f) && !now.Before(changeTime(f, now)) }, Exchange},
 		{"clock went back", func(f *Facts, now time.Time) bool { return f.Credential.fromFuture(now) }, Exchange},
+		{"refresh requested", refreshRequested, Exchange},
 		{"refresh due", refreshDue, Exchange},
 
 		{"nothing to do", func(*Facts, time.Time) bool { return true }, Rest},
@@ -276,6 +277,9 @@ func nextCall(f *Facts, now time.Time) []time.Time {
 	}
 	if requestChanged(f) {
 		times = append(times, later(soonest, changeTime(f, now)))
+	}
+	if requested := requestedTime(f); !requested.IsZero() {
+		times = append(times, later(soonest, later(requested, changeTime(f, now))))
 	}
 	return times
 }

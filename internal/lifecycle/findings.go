@@ -202,7 +202,7 @@ const heldTold = 10 * time.Second
 
 // wants: the account would make a token request now, if it were alone.
 func wants(f *Facts, now time.Time) bool {
-	return f.Client != nil && f.Credential.State == CredentialNone && !refreshes(f) || f.Credential.State == CredentialHeld && (!f.Credential.HasAccessToken || refreshDue(f, now))
+	return f.Client != nil && f.Credential.State == CredentialNone && !refreshes(f) || f.Credential.State == CredentialHeld && (!f.Credential.HasAccessToken || refreshDue(f, now) || refreshRequested(f, now))
 }
 
 // heldFinding tells why an account that wants a token is not served, where nothing of its own tells it.

@@ -27,10 +27,11 @@ type expected struct {
 	foreign   bool // the Secret is another's
 	current   bool // the Secret is right already
 	deleted   bool
+	asked     bool // somebody asks for a newer token
 }
 
 func (e expected) calls() bool {
-	return !e.fault && !e.wait && (e.want || e.changed && !e.young)
+	return !e.fault && !e.wait && (e.want || (e.changed || e.asked) && !e.young)
 }
 
 func (e expected) publishes() bool {
@@ -46,7 +47,21 @@ type choice struct {
 // dimensions are all the ways in which facts can differ, each with one choice for every value that matters. Later ones
 // may look at what earlier ones chose.
 func dimensions() [][]choice {
-	return [][]choice{clientChoices(), scopeChoices(), credentialChoices(), secretChoices(), faultChoices(), failureChoices(), attemptChoices()}
+	return [][]choice{clientChoices(), scopeChoices(), credentialChoices(), secretChoices(), faultChoices(), failureChoices(), attemptChoices(), requestChoices()}
+}
+
+func requestChoices() []choice {
+	asks := func(at time.Time) func(*lifecycle.Facts, *expected) {
+		return func(f *lifecycle.Facts, e *expected) {
+			annotate(v1alpha1.AnnotationRefreshRequestedAt, at.Format(time.RFC3339))(f)
+			e.asked = f.Credential.State == lifecycle.CredentialHeld && f.Credential.IssuedTime.Before(at) && !at.After(noon())
+		}
+	}
+	return []choice{
+		{"nobody asks", func(*lifecycle.Facts, *expected) {}},
+		{"asked for a second ago", asks(ago(time.Second))},
+		{"asked for in a minute", asks(in(time.Minute))},
+	}
 }
 
 func clientChoices() []choice {

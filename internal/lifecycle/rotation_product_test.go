@@ -127,6 +127,13 @@ func grantProspects() []prospect {
 	return []prospect{
 		{"none", func(_ *lifecycle.Facts, o *outlook) { o.unusable = true }},
 		{"valid", valid},
+		{"valid, and a newer one asked for", then(valid, func(f *lifecycle.Facts, o *outlook) {
+			annotate(v1alpha1.AnnotationRefreshRequestedAt, ago(time.Second).Format(time.RFC3339))(f)
+			o.want = true
+		})},
+		{"valid, and a newer one asked for in a while", then(valid, func(f *lifecycle.Facts, _ *outlook) {
+			annotate(v1alpha1.AnnotationRefreshRequestedAt, in(20*time.Minute).Format(time.RFC3339))(f)
+		})},
 		{"due", due},
 		{"expired", holds(ago(2*time.Hour), ago(time.Hour), true, 0)},
 		{"without expiry", holds(ago(time.Hour), time.Time{}, false, 23*time.Hour)},
@@ -266,7 +273,7 @@ func secretProspects() []prospect {
 // failures, imports and Secrets where a fault stands before them anyway.
 func refreshProduct(first prospect, visit func(name string, build func() (*lifecycle.Facts, outlook))) {
 	rest := refreshDimensions()[1:]
-	few := []int{9, 12, 7, 2, 2, 1}
+	few := []int{11, 12, 7, 2, 2, 1}
 	picked := make([]prospect, len(rest)+1)
 	picked[0] = first
 	build := func() (*lifecycle.Facts, outlook) {

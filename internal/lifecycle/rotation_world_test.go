@@ -3,6 +3,8 @@ package lifecycle_test
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
@@ -113,7 +115,7 @@ func forgives(grace time.Duration) func(*lifecycle.Facts) {
 }
 
 func annotate(key, value string) func(*lifecycle.Facts) {
-	return func(f *lifecycle.Facts) { f.Account.Annotations = map[string]string{key: value} }
+	return func(f *lifecycle.Facts) { metav1.SetMetaDataAnnotation(&f.Account.ObjectMeta, key, value) }
 }
 
 func acceptOrigin(value string) func(*lifecycle.Facts) {

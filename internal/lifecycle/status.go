@@ -83,7 +83,7 @@ func setTimes(f *Facts, status *v1alpha1.ConnectedAccountStatus) {
 	status.Rotations = f.Credential.Rotation
 	status.LastRefreshTime = timePointer(f.Credential.IssuedTime)
 	status.ExpirationTime = timePointer(f.Credential.ExpirationTime)
-	status.NextRefreshTime = timePointer(dueTime(f))
+	status.NextRefreshTime = timePointer(nextRefresh(f))
 	if f.Account.Spec.Suspend {
 		status.NextRefreshTime = nil
 	}
@@ -166,7 +166,7 @@ func (c conditionSetter) refreshed(f *Facts, all []Finding, done Done, failures 
 	case f.Credential.State == CredentialNone, f.Credential.State == CredentialHeld && !f.Credential.HasAccessToken:
 		return c.set(kind, metav1.ConditionFalse, v1alpha1.ReasonPending, "no token has been requested yet")
 	default:
-		return c.set(kind, metav1.ConditionTrue, v1alpha1.ReasonRefreshed, refreshedMessage(f))
+		return c.set(kind, metav1.ConditionTrue, v1alpha1.ReasonRefreshed, refreshedMessage(f)+requestFault(f.Account))
 	}
 }
 

@@ -22,6 +22,12 @@ func plots() []plot {
 			w.ready(r)
 			return r
 		}, false},
+		{"a refresh that is asked for", func(w *world) *replica {
+			r := w.newPod("R1")
+			w.untilQuiet(r)
+			w.asksAnew()
+			return r
+		}, false},
 		{"import", func(w *world) *replica { return w.newPod("R1") }, false},
 		{"in doubt", func(w *world) *replica {
 			r := w.newPod("R1")

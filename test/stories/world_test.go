@@ -234,6 +234,17 @@ func (w *world) consentsAnew(asked bool) {
 	})
 }
 
+// asksAnew asks for a new token, a minute after the last one.
+func (w *world) asksAnew() {
+	w.t.Helper()
+	w.clock.move(time.Minute)
+	w.sayf("somebody asks for a new token")
+	change(w, w.account.Name, &v1alpha1.ConnectedAccount{}, func(account *v1alpha1.ConnectedAccount) {
+		at := w.clock.Now().UTC().Format(time.RFC3339)
+		account.Annotations = mergedMap(account.Annotations, v1alpha1.AnnotationRefreshRequestedAt, at)
+	})
+}
+
 func mergedMap(into map[string]string, key, value string) map[string]string {
 	merged := maps.Clone(into)
 	if merged == nil {
