@@ -48,9 +48,16 @@ type ConnectedAccountList struct {
 // ConnectedAccountSpec is the access that is wanted.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.importRefreshTokenRef) || self.grant.type == 'AuthorizationCode'",message="only the grant AuthorizationCode has a refresh token: remove it, or write grant.type: AuthorizationCode",reason=FieldValueForbidden,fieldPath=".importRefreshTokenRef"
+// +kubebuilder:validation:XValidation:rule="has(self.clientRef) || self.grant.type == 'APIKey'",message="write the name of the OAuthClient to use, as clientRef.name",reason=FieldValueRequired,fieldPath=".clientRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.clientRef) || self.grant.type != 'APIKey'",message="an API key needs no OAuthClient: remove it",reason=FieldValueForbidden,fieldPath=".clientRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.scopes) || self.grant.type != 'APIKey'",message="an API key can do what it could when the provider gave it: remove it",reason=FieldValueForbidden,fieldPath=".scopes"
+// +kubebuilder:validation:XValidation:rule="!has(self.refreshBeforeSeconds) || self.grant.type != 'APIKey'",message="an API key is not refreshed: remove it",reason=FieldValueForbidden,fieldPath=".refreshBeforeSeconds"
+// +kubebuilder:validation:XValidation:rule="!has(self.suspend) || !self.suspend || self.grant.type != 'APIKey'",message="with an API key there are no token requests to hold back: remove it",reason=FieldValueForbidden,fieldPath=".suspend"
+// +kubebuilder:validation:XValidation:rule="!has(self.onBehalfOfHeader) || self.grant.type == 'APIKey'",message="with this grant the OAuthClient names the header, in its spec.onBehalfOf.header: remove it here",reason=FieldValueForbidden,fieldPath=".onBehalfOfHeader"
+// +kubebuilder:validation:XValidation:rule="!has(self.onBehalfOfHeader) || has(self.onBehalfOf)",message="the header is written only where onBehalfOf says what is in it: write that too, or remove this",reason=FieldValueForbidden,fieldPath=".onBehalfOfHeader"
 type ConnectedAccountSpec struct {
-	// clientRef names the OAuthClient to use.
-	// +required
+	// clientRef names the OAuthClient to use. Required, but with the grant APIKey, which has none.
+	// +optional
 	ClientRef ClientReference `json:"clientRef,omitzero"`
 
 	// grant is how the access is obtained.
@@ -66,12 +73,17 @@ type ConnectedAccountSpec struct {
 	Scopes []Scope `json:"scopes,omitempty"`
 
 	// onBehalfOf names the connected account at the provider for which the token is used: it is published beside the
-	// token, as the header on-behalf-of.
+	// token, as a header. The OAuthClient says which, in spec.onBehalfOf.header.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$')",message="write printable ASCII without spaces or line breaks: it becomes the value of a header"
 	OnBehalfOf string `json:"onBehalfOf,omitempty"`
+
+	// onBehalfOfHeader is the name of the header that has onBehalfOf as its value, for the grant APIKey, where no
+	// OAuthClient says it. Default: on-behalf-of.
+	// +optional
+	OnBehalfOfHeader HeaderName `json:"onBehalfOfHeader,omitempty"`
 
 	// refreshBeforeSeconds is how many seconds before its expiry the token is refreshed. Default: the client's.
 	// +optional
@@ -114,11 +126,17 @@ type ClientReference struct {
 // Grant is how an access is obtained. It is a union, discriminated by type.
 //
 // +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="the type of a grant cannot be changed: delete the account and create it again",fieldPath=".type"
+// +kubebuilder:validation:XValidation:rule="self.type != 'APIKey' || has(self.apiKeyRef)",message="with this grant, write the name of the Secret and the key that hold the API key",reason=FieldValueRequired,fieldPath=".apiKeyRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.apiKeyRef) || self.type == 'APIKey'",message="only the grant APIKey has an API key: remove it, or write type: APIKey",reason=FieldValueForbidden,fieldPath=".apiKeyRef"
 type Grant struct {
-	// type is the grant.
+	// type is the grant; it decides which of the other fields are set.
 	// +required
 	// +unionDiscriminator
 	Type GrantType `json:"type,omitempty"`
+
+	// apiKeyRef names the API key, for APIKey. It is published into the token Secret as it is, and follows its Secret.
+	// +optional
+	APIKeyRef SecretKeyReference `json:"apiKeyRef,omitzero"`
 }
 
 // SecretType is the type of a token Secret.
@@ -226,6 +244,11 @@ type ConnectedAccountStatus struct {
 	// failures describes the token requests that failed since the last one that worked.
 	// +optional
 	Failures Failures `json:"failures,omitzero"`
+
+	// onBehalfOfHeader is the header's name that the client last said, unless it is on-behalf-of: it is kept while the
+	// client is not there to say it.
+	// +optional
+	OnBehalfOfHeader HeaderName `json:"onBehalfOfHeader,omitempty"`
 
 	// claim is the record of a refresh token that is about to be spent: written before the token request is sent, and
 	// there until what it brought is kept, or until it is certain that it brought nothing.

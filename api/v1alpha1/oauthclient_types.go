@@ -74,6 +74,7 @@ type OAuthClientSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(grant, grant != 'APIKey')",message="an API key needs no OAuthClient: remove it here, and name its Secret in the account's grant.apiKeyRef"
 	Grants []GrantType `json:"grants,omitempty"`
 
 	// scopes is the ceiling: what accounts of this client may ask for. Absent: no scope is sent, and none may be asked for.
@@ -109,6 +110,10 @@ type OAuthClientSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=64
 	MaxConcurrentRequests int32 `json:"maxConcurrentRequests,omitempty"`
+
+	// onBehalfOf says how a connected account is named to this provider's API.
+	// +optional
+	OnBehalfOf OnBehalfOf `json:"onBehalfOf,omitzero"`
 
 	// tls says whom to trust at the provider's end.
 	// +optional
@@ -287,6 +292,15 @@ type RefreshTokens struct {
 	// onReuse says what the provider does when a spent token is used again, after the grace if there is one. Default: RevokesGrant.
 	// +optional
 	OnReuse RefreshTokenReuse `json:"onReuse,omitempty"`
+}
+
+// OnBehalfOf says how a connected account is named to a provider's API.
+//
+// +kubebuilder:validation:MinProperties=1
+type OnBehalfOf struct {
+	// header is the name of the header that has the account's onBehalfOf as its value. Default: on-behalf-of.
+	// +optional
+	Header HeaderName `json:"header,omitempty"`
 }
 
 // TLS says whom to trust at the provider's end.

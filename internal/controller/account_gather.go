@@ -43,10 +43,12 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 	}
 	facts.InputsHash = inputsHash(account, inputs)
 	r.gatherTurn(facts, inputs)
-	keyring, present := r.Keyring.current()
+	_, present := r.Keyring.current()
 	facts.KeyringMissing = !present
-	var held seal.Credential
-	facts.Credential, held = openCredential(keyring, r.subject(account), account)
+	held, err := r.gatherToken(ctx, facts)
+	if err != nil {
+		return nil, err
+	}
 	facts.Secret, err = r.gatherSecret(ctx, facts, held)
 	if err != nil {
 		return nil, err
@@ -54,6 +56,24 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 	r.gatherClaim(facts)
 	facts.Import, err = r.gatherImport(ctx, facts)
 	return facts, err
+}
+
+// gatherToken finds out what there is to publish: what is sealed in the status, or an API key, which lives in a Secret of
+// its owner's and nowhere else.
+func (r *AccountReconciler) gatherToken(ctx context.Context, facts *lifecycle.Facts) (seal.Credential, error) {
+	var held seal.Credential
+	if !lifecycle.IsKeyed(facts.Account) {
+		keyring, _ := r.Keyring.current()
+		facts.Credential, held = openCredential(keyring, r.subject(facts.Account), facts.Account)
+		return held, nil
+	}
+	facts.Credential.State = lifecycle.CredentialNone
+	key, err := r.Credentials.apiKey(ctx, facts.Account)
+	if facts.APIKey.Finding, err = asFinding(err); err != nil {
+		return held, err
+	}
+	facts.APIKey.Held, held.AccessToken = facts.APIKey.Finding == nil, key
+	return held, nil
 }
 
 // gatherClaim finds out whose the open claim is, and what this process itself has under way.
@@ -101,6 +121,9 @@ func (r *AccountReconciler) gatherSchema(ctx context.Context, account *v1alpha1.
 }
 
 func (r *AccountReconciler) gatherClient(ctx context.Context, account *v1alpha1.ConnectedAccount) (*v1alpha1.OAuthClient, error) {
+	if account.Spec.ClientRef.Name == "" {
+		return nil, nil //nolint:nilnil // an API key needs none
+	}
 	key := types.NamespacedName{Namespace: lifecycle.ClientNamespace(account), Name: account.Spec.ClientRef.Name}
 	found := &v1alpha1.OAuthClient{}
 	if err := r.Client.Get(ctx, key, found); apierrors.IsNotFound(err) {
@@ -203,10 +226,10 @@ func knownOf(keyring *seal.Keyring, subject seal.Subject, held seal.Credential) 
 	return known
 }
 
-// gatherSecret compares the token Secret with the credential, and takes its witness. The content is read only where
+// gatherSecret compares the token Secret with what is to be in it, and takes its witness. The content is read only where
 // something has changed since it was last seen to be right.
 func (r *AccountReconciler) gatherSecret(ctx context.Context, facts *lifecycle.Facts, held seal.Credential) (lifecycle.SecretState, error) {
-	account, known := facts.Account, facts.Credential
+	account := facts.Account
 	key := types.NamespacedName{Namespace: account.Namespace, Name: lifecycle.TokenSecretName(account)}
 	metadata, err := r.secretMetadata(ctx, key)
 	switch {
@@ -219,10 +242,10 @@ func (r *AccountReconciler) gatherSecret(ctx context.Context, facts *lifecycle.F
 	}
 	keyring, _ := r.Keyring.current()
 	facts.HighestRotation = witnessed(keyring, r.subject(account), metadata)
-	if known.State != lifecycle.CredentialHeld || !known.HasAccessToken {
+	if held.AccessToken.Empty() {
 		return lifecycle.SecretStale, nil
 	}
-	wanted := r.tokenSecret(account, held)
+	wanted := r.tokenSecret(facts, held)
 	if seen := r.memory.of(account).secret; seen == seenSecret(metadata.GetResourceVersion(), wanted) {
 		return lifecycle.SecretCurrent, nil
 	}

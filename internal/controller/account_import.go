@@ -213,7 +213,7 @@ func (r *AccountReconciler) secretWritable(ctx context.Context, facts *lifecycle
 	if held.AccessToken.Empty() {
 		held.AccessToken = secret.New(probe)
 	}
-	wanted := r.tokenSecret(facts.Account, held)
+	wanted := r.tokenSecret(facts, held)
 	written, err := r.writeSecret(ctx, facts.Account, wanted, client.NewDryRunClient(r.Client))
 	switch {
 	case apierrors.IsAlreadyExists(err):

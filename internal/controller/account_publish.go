@@ -26,13 +26,15 @@ func (r *AccountReconciler) publish(ctx context.Context, facts *lifecycle.Facts)
 	ctx, cancel := context.WithTimeout(detached(ctx), publishDeadline)
 	defer cancel()
 	account := facts.Account
-	keyring, _ := r.Keyring.current()
-	known, held := openCredential(keyring, r.subject(account), account)
-	if known.State != lifecycle.CredentialHeld {
-		return nil, fmt.Errorf("open the kept credential: %s", known.State)
+	now := lifecycle.Facts{Account: account}
+	held, err := r.gatherToken(ctx, &now)
+	if err != nil {
+		return nil, err
 	}
-	wanted := r.tokenSecret(account, held)
-	var err error
+	if held.AccessToken.Empty() {
+		return nil, fmt.Errorf("open what is to be published: %s", now.Credential.State)
+	}
+	wanted := r.tokenSecret(facts, held)
 	for range publishTries {
 		var written *corev1.Secret
 		written, err = r.writeSecret(ctx, account, wanted, r.Client)
@@ -139,8 +141,12 @@ func (r *AccountReconciler) removeRenamed(ctx context.Context, account *v1alpha1
 	return nil
 }
 
-// tokenSecret is the Secret that projects the credential.
-func (r *AccountReconciler) tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential) *corev1.Secret {
-	keyring, _ := r.Keyring.current()
-	return tokenSecret(account, held, witness(keyring, r.subject(account), held.Rotation))
+// tokenSecret is the Secret that projects the credential, or the API key, of which there is only one version.
+func (r *AccountReconciler) tokenSecret(facts *lifecycle.Facts, held seal.Credential) *corev1.Secret {
+	account, annotations := facts.Account, map[string]string{}
+	if !lifecycle.IsKeyed(account) {
+		keyring, _ := r.Keyring.current()
+		annotations[v1alpha1.AnnotationRotation] = witness(keyring, r.subject(account), held.Rotation)
+	}
+	return tokenSecret(account, held, string(lifecycle.OnBehalfOfHeader(facts)), annotations)
 }

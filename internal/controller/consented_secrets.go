@@ -20,8 +20,12 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/secret"
 )
 
-// maxRefreshToken is the longest refresh token that is imported, in bytes.
-const maxRefreshToken = 16 << 10
+const (
+	// maxRefreshToken is the longest refresh token that is imported, in bytes.
+	maxRefreshToken = 16 << 10
+	// maxAPIKey is the longest API key that is published, in bytes.
+	maxAPIKey = 16 << 10
+)
 
 // ConsentedSecrets reads Secrets whose owners let the operator read them, and no others.
 type ConsentedSecrets struct {
@@ -101,6 +105,11 @@ func (c *ConsentedSecrets) read(ctx context.Context, namespace string, ref v1alp
 // readFrom reads one key of a Secret, and returns the Secret as well. The label is looked for before the content is asked
 // for, and again in what came.
 func (c *ConsentedSecrets) readFrom(ctx context.Context, namespace string, ref v1alpha1.SecretKeyReference, endpoint string, check func([]byte) string) (*corev1.Secret, string, error) {
+	return c.readIf(ctx, namespace, ref, func(live *corev1.Secret) error { return mayReceive(live, endpoint) }, check)
+}
+
+// readIf is readFrom, for a Secret that the condition, which is asked of what came, allows to be used.
+func (c *ConsentedSecrets) readIf(ctx context.Context, namespace string, ref v1alpha1.SecretKeyReference, allows func(*corev1.Secret) error, check func([]byte) string) (*corev1.Secret, string, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
 	if err := c.consented(ctx, key); err != nil {
 		return nil, "", err
@@ -111,7 +120,7 @@ func (c *ConsentedSecrets) readFrom(ctx context.Context, namespace string, ref v
 	} else if err != nil {
 		return nil, "", fmt.Errorf("read the Secret %s: %w", ref.Name, err)
 	}
-	if err := mayReceive(live, endpoint); err != nil {
+	if err := allows(live); err != nil {
 		return nil, "", err
 	}
 	value, present := live.Data[ref.Key]
@@ -138,6 +147,13 @@ func (c *ConsentedSecrets) refreshToken(ctx context.Context, account *v1alpha1.C
 			source.Name, endpoint, source.Namespace, source.Name, v1alpha1.AnnotationHosts, hostOf(endpoint))
 	}
 	return secret.New(text), source, nil
+}
+
+// apiKey reads the API key that an account publishes. Which hosts may receive it is not for the operator to see to: it sends
+// it to none.
+func (c *ConsentedSecrets) apiKey(ctx context.Context, account *v1alpha1.ConnectedAccount) (secret.Value, error) {
+	_, text, err := c.readIf(ctx, account.Namespace, account.Spec.Grant.APIKeyRef, mayRead, apiKeyFault)
+	return secret.New(text), err
 }
 
 // consented looks for the label without asking for the content.
@@ -170,16 +186,23 @@ func notLabelled(key types.NamespacedName) error {
 		key.Name, key.Namespace, key.Name, v1alpha1.LabelCredential)
 }
 
-// mayReceive checks the label, the type and the hosts of a Secret that was read.
-func mayReceive(live *corev1.Secret, endpoint string) error {
-	key := client.ObjectKeyFromObject(live)
+// mayRead checks the label and the type of a Secret that was read.
+func mayRead(live *corev1.Secret) error {
 	if live.Labels[v1alpha1.LabelCredential] != "true" {
-		return notLabelled(key)
+		return notLabelled(client.ObjectKeyFromObject(live))
 	}
 	switch live.Type {
 	case corev1.SecretTypeOpaque, corev1.SecretTypeTLS, corev1.SecretTypeBasicAuth, "":
+		return nil
 	default:
 		return refuse(v1alpha1.ReasonSecretNotConsented, "the Secret %s is of type %s, which the operator does not read, labelled or not: use one of type Opaque", live.Name, live.Type)
+	}
+}
+
+// mayReceive checks the label, the type and the hosts of a Secret that was read.
+func mayReceive(live *corev1.Secret, endpoint string) error {
+	if err := mayRead(live); err != nil {
+		return err
 	}
 	hosts, limited := live.Annotations[v1alpha1.AnnotationHosts]
 	if !limited {
@@ -232,6 +255,19 @@ func refreshTokenFault(value []byte) string {
 	}
 	if len(value) > maxRefreshToken {
 		return "it is longer than 16 KiB, which no refresh token is"
+	}
+	return ""
+}
+
+func apiKeyFault(value []byte) string {
+	if fault := textFault(value, "key"); fault != "" {
+		return fault
+	}
+	if strings.Contains(string(value), " ") {
+		return "it has a space in it, which no token in a header can have (RFC 6750 section 2.1): write the key alone"
+	}
+	if len(value) > maxAPIKey {
+		return "it is longer than 16 KiB, which no API key is"
 	}
 	return ""
 }

@@ -160,6 +160,34 @@ var _ = Describe("The token Secret", func() {
 		Expect(s.provider.TokenRequests()).To(Equal(1))
 	})
 
+	It("names the connected account under the header that its client says, or last said", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		owner := s.bills()
+		account := s.account("a", "bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.OnBehalfOf = "acct_8f2" })
+		s.create(ctx, owner, account)
+		becomesReady(ctx, account)
+		second := func() string {
+			_, line, _ := strings.Cut(string(s.tokenSecret(ctx, "a").Data["headers"]), "\n")
+			return line
+		}
+		Expect(second()).To(Equal("on-behalf-of: acct_8f2\n"))
+		change(ctx, owner, func(c *v1alpha1.OAuthClient) { c.Spec.OnBehalfOf.Header = "Stripe-Account" })
+		Eventually(second).Should(Equal("Stripe-Account: acct_8f2\n"))
+		Eventually(func() v1alpha1.HeaderName { return get(ctx, account.DeepCopy()).Status.OnBehalfOfHeader }).Should(BeEquivalentTo("Stripe-Account"))
+
+		By("deleting the client, and then the Secret")
+		before := s.tokenSecret(ctx, "a")
+		Expect(suite.admin.Delete(ctx, owner)).To(Succeed())
+		Eventually(condition(ctx, account, "ClientReady")).Should(Equal("False ClientNotAvailable"))
+		Expect(suite.admin.Delete(ctx, before.DeepCopy())).To(Succeed())
+		Eventually(func() (map[string]string, error) {
+			secret := &corev1.Secret{}
+			err := suite.admin.Get(ctx, client.ObjectKeyFromObject(before), secret)
+			return projected(secret), err
+		}).Should(Equal(projected(before)))
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
 	It("says who refuses it, and follows when the refusal is over", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		suite.wire.refusing(func(request *http.Request) int {

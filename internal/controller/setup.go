@@ -34,7 +34,7 @@ import (
 
 const (
 	indexClient = "spec.clientRef"
-	indexImport = "spec.importRefreshTokenRef"
+	indexSource = "sourceReferences"
 	indexSecret = "secretReferences"
 	indexOwner  = "metadata.ownerReferences"
 
@@ -263,7 +263,7 @@ func addIndexes(ctx context.Context, manager ctrl.Manager, tokenSecrets cache.Ca
 	indexer := manager.GetFieldIndexer()
 	err = indexer.IndexField(ctx, &v1alpha1.ConnectedAccount{}, indexClient, func(object client.Object) []string {
 		account, is := object.(*v1alpha1.ConnectedAccount)
-		if !is {
+		if !is || account.Spec.ClientRef.Name == "" {
 			return nil
 		}
 		return []string{lifecycle.ClientNamespace(account) + "/" + account.Spec.ClientRef.Name}
@@ -271,15 +271,21 @@ func addIndexes(ctx context.Context, manager ctrl.Manager, tokenSecrets cache.Ca
 	if err != nil {
 		return fmt.Errorf("index accounts by client: %w", err)
 	}
-	err = indexer.IndexField(ctx, &v1alpha1.ConnectedAccount{}, indexImport, func(object client.Object) []string {
+	err = indexer.IndexField(ctx, &v1alpha1.ConnectedAccount{}, indexSource, func(object client.Object) []string {
 		account, is := object.(*v1alpha1.ConnectedAccount)
-		if !is || account.Spec.ImportRefreshTokenRef.Name == "" {
+		if !is {
 			return nil
 		}
-		return []string{account.Spec.ImportRefreshTokenRef.Name}
+		var names []string
+		for _, ref := range []v1alpha1.SecretKeyReference{account.Spec.ImportRefreshTokenRef, account.Spec.Grant.APIKeyRef} {
+			if ref.Name != "" {
+				names = append(names, ref.Name)
+			}
+		}
+		return names
 	})
 	if err != nil {
-		return fmt.Errorf("index accounts by the Secret that they import from: %w", err)
+		return fmt.Errorf("index accounts by the Secret that they take something from: %w", err)
 	}
 	err = indexer.IndexField(ctx, &v1alpha1.OAuthClient{}, indexSecret, func(object client.Object) []string {
 		owner, is := object.(*v1alpha1.OAuthClient)
@@ -323,10 +329,10 @@ func (r *AccountReconciler) accountsOfNamespace(ctx context.Context, object clie
 	return r.accounts(ctx, client.InNamespace(object.GetName()))
 }
 
-// accountsOfSecret are the accounts that import from a Secret, and those of the clients that name it: what they wait for may
+// accountsOfSecret are the accounts that import from a Secret or publish what is in it, and those of the clients that name it: what they wait for may
 // have been mended.
 func (r *AccountReconciler) accountsOfSecret(ctx context.Context, metadata *metav1.PartialObjectMetadata) []reconcile.Request {
-	requests := r.accounts(ctx, client.InNamespace(metadata.Namespace), client.MatchingFields{indexImport: metadata.Name})
+	requests := r.accounts(ctx, client.InNamespace(metadata.Namespace), client.MatchingFields{indexSource: metadata.Name})
 	for _, owner := range clientsNaming(ctx, r.Client, metadata) {
 		requests = append(requests, r.accounts(ctx, client.MatchingFields{indexClient: owner.Namespace + "/" + owner.Name})...)
 	}

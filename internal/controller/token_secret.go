@@ -28,14 +28,13 @@ const (
 	keyHeaders       = "headers"
 	keyOnBehalfOf    = "on_behalf_of"
 
-	onBehalfOfHeader = "on-behalf-of"
-
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	fieldOwner     = "oauth-operator"
 )
 
-// tokenSecret is the Secret that projects a credential: the token by itself, and ready for use as a header.
-func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, rotation string) *corev1.Secret {
+// tokenSecret is the Secret that projects a credential: the token by itself, and ready for use as a header. header names the
+// connected account; annotations are the operator's own.
+func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, header string, annotations map[string]string) *corev1.Secret {
 	token := held.AccessToken.Reveal()
 	authorization := "Bearer " + token
 	data := map[string][]byte{
@@ -46,7 +45,7 @@ func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, rotat
 	headers := "Authorization: " + authorization + "\n"
 	if account.Spec.OnBehalfOf != "" {
 		data[keyOnBehalfOf] = []byte(account.Spec.OnBehalfOf)
-		headers += onBehalfOfHeader + ": " + account.Spec.OnBehalfOf + "\n"
+		headers += header + ": " + account.Spec.OnBehalfOf + "\n"
 	}
 	data[keyHeaders] = []byte(headers)
 	if len(held.Scopes) > 0 {
@@ -59,7 +58,7 @@ func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, rotat
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: account.Namespace, Name: lifecycle.TokenSecretName(account),
 			Labels:          map[string]string{v1alpha1.LabelAccount: string(account.UID), labelManagedBy: fieldOwner},
-			Annotations:     map[string]string{v1alpha1.AnnotationRotation: rotation},
+			Annotations:     annotations,
 			OwnerReferences: []metav1.OwnerReference{ownerReference(account)},
 		},
 		Type: corev1.SecretTypeOpaque,

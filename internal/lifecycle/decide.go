@@ -71,6 +71,7 @@ func rules() []rule {
 func guards() []rule {
 	return []rule{
 		{"deleted", func(f *Facts, _ time.Time) bool { return !f.Account.DeletionTimestamp.IsZero() }, Rest},
+		{"api key", func(f *Facts, _ time.Time) bool { return keyed(f) }, Rest},
 		{"schema too old", found(schemaTooOld), Rest},
 		{"keyring missing", found(keyringMissing), Rest},
 		{"exchange open", func(f *Facts, _ time.Time) bool { return f.ExchangeOpen }, Rest},
@@ -175,8 +176,11 @@ func writableTime(f *Facts) time.Time {
 	return f.SecretRefused.Add(publishLook)
 }
 
-// publishable: there is a credential that may be in the Secret, and the Secret is ours to write.
+// publishable: there is a credential, or a key, that may be in the Secret, and the Secret is ours to write.
 func publishable(f *Facts) bool {
+	if keyed(f) {
+		return f.Account.DeletionTimestamp.IsZero() && f.APIKey.Held && f.Secret != SecretForeign
+	}
 	return f.Account.DeletionTimestamp.IsZero() && f.Credential.State == CredentialHeld && f.Credential.HasAccessToken &&
 		rolledBack(f) == nil && f.Secret != SecretForeign && scopeExceeded(f) == nil
 }
@@ -241,7 +245,7 @@ func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time
 		times = append(times, after.Held.Since.Add(heldTold))
 	}
 	times = slices.DeleteFunc(times, func(at time.Time) bool { return !at.After(now) })
-	if actsDespite(&after, all) && (importWanted(&after) || !authorizationFinal(&after)) {
+	if !keyed(&after) && actsDespite(&after, all) && (importWanted(&after) || !authorizationFinal(&after)) {
 		times = append(times, nextCall(&after, now)...)
 	}
 	if len(times) == 0 {

@@ -32,6 +32,8 @@ type Facts struct {
 	HighestRotation int64
 	// Import is the refresh token that the account is to import.
 	Import Import
+	// APIKey is the key that the account publishes, where that is its grant.
+	APIKey APIKey
 	// ExchangeOpen: this process has a token request of the account under way, or holds a result of one that is not kept yet.
 	ExchangeOpen bool
 	// ClaimHolder says whose the claim in the status is; "" where there is none.

@@ -15,12 +15,17 @@ import (
 
 // findings are all faults that are there, in the order in which they are told.
 func findings(f *Facts) []Finding {
-	var all []Finding
-	for _, find := range []func(*Facts) *Finding{
+	finders := []func(*Facts) *Finding{
 		clientAvailable, clientReady,
 		schemaTooOld, keyringMissing, credentialFault, rolledBack, authorization, endpointChanged, scopesAllowed, scopeExceeded, scopeReduced,
 		suspended, tooManyAccounts, secretOwned,
-	} {
+	}
+	if keyed(f) {
+		// It has no client, and nothing of it is sealed.
+		finders = []func(*Facts) *Finding{schemaTooOld, apiKey, secretOwned}
+	}
+	var all []Finding
+	for _, find := range finders {
 		if finding := find(f); finding != nil {
 			all = append(all, *finding)
 		}

@@ -126,6 +126,8 @@ func importWanted(f *Facts) bool {
 // authorizedMessage is what the condition says while all is well.
 func authorizedMessage(f *Facts) (reason, message string) {
 	switch {
+	case keyed(f):
+		return v1alpha1.ReasonNotRequired, "an API key needs nobody's consent"
 	case !refreshes(f):
 		return v1alpha1.ReasonNotRequired, "client credentials need nobody's consent"
 	case f.Import.State == ImportNew:

@@ -24,6 +24,7 @@ func Status(f *Facts, done Done, now time.Time) v1alpha1.ConnectedAccountStatus 
 	status.ObservedGeneration = &generation
 	setFailures(f, &status, done, now)
 	setTimes(f, &status)
+	rememberHeader(f, &status)
 	f = withFailures(f, status.Failures)
 
 	conditions := conditionSetter{&status.Conditions, generation, now}
@@ -145,6 +146,9 @@ func (c conditionSetter) clientReady(f *Facts, all []Finding) metav1.Condition {
 	if usable && f.Client != nil && clientAvailable(f) == nil && clientPending(f.Client) && before != nil {
 		return c.set(before.Type, before.Status, before.Reason, before.Message)
 	}
+	if keyed(f) {
+		return c.judged(v1alpha1.ConditionClientReady, all, v1alpha1.ReasonNotRequired, "an API key needs no OAuthClient")
+	}
 	return c.judged(v1alpha1.ConditionClientReady, all, v1alpha1.ReasonClientReady, "the OAuthClient is ready and may be used")
 }
 
@@ -153,6 +157,8 @@ func (c conditionSetter) refreshed(f *Facts, all []Finding, done Done, failures 
 	const kind = v1alpha1.ConditionRefreshed
 	before := c.before(kind)
 	switch {
+	case keyed(f):
+		return c.set(kind, metav1.ConditionTrue, v1alpha1.ReasonNotRequired, "an API key is not refreshed: when its Secret changes, what is in it is published")
 	case done.Failure != nil:
 		return c.set(kind, metav1.ConditionFalse, failureReason(done.Failure.Class), done.Failure.Message)
 	case slices.ContainsFunc(all, func(finding Finding) bool { return finding.Condition == kind }):
@@ -214,6 +220,8 @@ func (c conditionSetter) published(f *Facts, all []Finding, done Done) metav1.Co
 		return c.set(kind, before.Status, before.Reason, before.Message)
 	case before != nil && before.Status == metav1.ConditionTrue && holdsEarlierToken(f, c.now):
 		return c.set(kind, before.Status, before.Reason, before.Message)
+	case keyed(f):
+		return c.set(kind, metav1.ConditionFalse, v1alpha1.ReasonPending, "the Secret is written once the API key can be read")
 	default:
 		return c.set(kind, metav1.ConditionFalse, v1alpha1.ReasonPending, "the Secret is written once there is a token for it")
 	}
@@ -242,6 +250,8 @@ func (c conditionSetter) ready(f *Facts, others []metav1.Condition) {
 	usable := published && !publishedToken(f).expired(c.now)
 	reason, message := firstFailing(others)
 	switch {
+	case usable && reason == "" && keyed(f):
+		reason, message = v1alpha1.ReasonTokenValid, "the Secret holds the API key"
 	case usable && reason == "":
 		reason, message = v1alpha1.ReasonTokenValid, "the Secret holds a token that has not expired"
 	case !usable && (reason == "" || published && reason == v1alpha1.ReasonScopeReduced):

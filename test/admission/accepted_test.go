@@ -53,7 +53,13 @@ allowedNamespaces: [{from: All, grants: [AuthorizationCode]}]`),
 		Entry("the longest grace, and what follows it", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {use: SingleUse, reuseGraceSeconds: 3600, onReuse: Rejects}}`),
 		Entry("an account that waits for a consent", smallestAccount, `grant: {type: AuthorizationCode}`),
 		Entry("an account that imports a refresh token", smallestAccount, `{grant: {type: AuthorizationCode}, importRefreshTokenRef: {name: provider-client, key: refresh_token}}`),
+		Entry("an account that publishes an API key", smallestAccount, `{clientRef: null, suspend: false, grant: {type: APIKey, apiKeyRef: {name: provider-client, key: api_key}}}`),
+		Entry("an API key for a connected account", smallestAccount, `{clientRef: null, onBehalfOf: acct_1, onBehalfOfHeader: Stripe-Account, secret: {name: acme}, grant: {type: APIKey, apiKeyRef: {name: provider-client, key: api_key}}}`),
+		Entry("the header of a connected account", smallestClient, `onBehalfOf: {header: Xero-tenant-id}`),
+		Entry("a header that only begins like one of HTTP's", smallestClient, `onBehalfOf: {header: Host-Account}`),
+		Entry("a header with every character that a name can have", smallestClient, `onBehalfOf: {header: "X!#$%&*+.^_|~9-a"}`),
 		Entry("every field of a client", smallestClient, `
+onBehalfOf: {header: on-behalf-of}
 authentication: {method: ClientSecretPost}
 tokenRequest: {bodyFormat: JSON, sendScope: Always, timeoutSeconds: 30}
 accessTokens: {defaultLifetimeSeconds: 3600}
@@ -103,7 +109,7 @@ var _ = Describe("the samples", func() {
 			for _, object := range objects {
 				object.SetNamespace(namespace)
 				Expect(suite.admin.Create(ctx, object)).To(Succeed(), text(object))
-				for _, path := range [][]string{{"authentication", "clientSecretRef"}, {"importRefreshTokenRef"}} {
+				for _, path := range [][]string{{"authentication", "clientSecretRef"}, {"importRefreshTokenRef"}, {"grant", "apiKeyRef"}} {
 					if name, found, _ := unstructured.NestedString(object.Object, slices.Concat([]string{"spec"}, path, []string{"name"})...); found {
 						named[name] = true
 					}
@@ -123,6 +129,7 @@ var _ = Describe("the samples", func() {
 		},
 		Entry("of the client's own access", "samples"),
 		Entry("of an imported consent", filepath.Join("samples", "import")),
+		Entry("of an API key", filepath.Join("samples", "apikey")),
 	)
 
 	It("of an imported consent name Secrets that the operator may read and send to the client's host", func(ctx SpecContext) {

@@ -145,6 +145,45 @@ var _ = Describe("P3 an account", func() {
 	})
 })
 
+var _ = Describe("P3 an account with an API key", func() {
+	const publishing = `{clientRef: null, grant: {type: APIKey, apiKeyRef: {name: theirs, key: api_key}}}`
+	var namespace string
+	BeforeEach(func(ctx SpecContext) { namespace = newNamespace(ctx) })
+	build := func(change string) *unstructured.Unstructured {
+		object := changed(smallestAccount, change)
+		object.SetNamespace(namespace)
+		return object
+	}
+
+	It("S01 is refused to somebody who may not read it", func(ctx SpecContext) {
+		refusal := referenceRefusal("grant.apiKeyRef", "theirs", namespace)
+		for _, user := range []string{tenant, editor, administrator, secretReader} {
+			expectForbidden(as(user).Create(ctx, build(publishing)), refusal)
+			expectForbidden(apply(ctx, as(user), build(publishing)), refusal)
+		}
+	})
+
+	It("S01 is not changed by somebody who may not read it: the spec decides under which name it can be had", func(ctx SpecContext) {
+		refusal := referenceRefusal("grant.apiKeyRef", "theirs", namespace)
+		object := build(publishing)
+		Expect(suite.admin.Create(ctx, object)).To(Succeed())
+		for _, change := range []string{`{"secret":{"name":"mine"}}`, `{"grant":{"apiKeyRef":{"key":"other"}}}`, `{"onBehalfOf":"acct_1"}`} {
+			patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+change+`}`))
+			expectForbidden(as(tenant).Patch(ctx, object.DeepCopy(), patch), refusal)
+		}
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"team":"shop"}}}`))
+		Expect(as(tenant).Patch(ctx, object.DeepCopy(), patch)).To(Succeed(), "labels may be edited")
+		Expect(as(tenant).Delete(ctx, object)).To(Succeed())
+	})
+
+	It("S01 does not come to name another Secret by a patch of somebody who may read the first only", func(ctx SpecContext) {
+		object := build(`{clientRef: null, grant: {type: APIKey, apiKeyRef: {name: provider-client, key: api_key}}}`)
+		Expect(as(secretReader).Create(ctx, object)).To(Succeed())
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"grant":{"apiKeyRef":{"name":"theirs"}}}}`))
+		expectForbidden(as(secretReader).Patch(ctx, object, patch), referenceRefusal("grant.apiKeyRef", "theirs", namespace))
+	})
+})
+
 var _ = Describe("S03 in the operator's own namespace", func() {
 	for _, manifest := range []string{smallestClient, smallestAccount} {
 		It("no "+parse(manifest).GetKind()+" is created, whoever asks", func(ctx SpecContext) {

@@ -81,18 +81,19 @@ func searchRun(t *testing.T, binary string) map[string][]leaks.Finding {
 		t.Fatal(err)
 	}
 	samples = append(samples, imports...)
+	key := applyAPIKey(t, played)
 	control(t, played, "/-/script", map[string]any{
 		"steps": []map[string]any{{"action": "reply", "grant": provider.GrantClientCredentials, "reply": map[string]any{"status": 500, "body": "{}"}}},
 	})
 	operator := start(t, played, stage.OperatorOptions{Binary: binary, ExtraArgs: []string{"--v=10"}})
-	published(t, played, names(samples)...)
-	awaitReadyStatus(t, played, names(samples))
+	published(t, played, append(names(samples), "smartbills-direct")...)
+	awaitReadyStatus(t, played, append(names(samples), "smartbills-direct"))
 	deleteSecret(t, played, samples[0].Name)
 	published(t, played, samples[0].Name)
 
 	places := written(t, played, operator)
 	found := map[string][]leaks.Finding{}
-	for _, secret := range planted(t, played, samples) {
+	for _, secret := range append(planted(t, played, samples), key) {
 		for where, text := range places {
 			found[where] = append(found[where], leaks.Search(text, secret)...)
 		}
@@ -109,6 +110,26 @@ func searchRun(t *testing.T, binary string) map[string][]leaks.Finding {
 		}
 	}
 	return found
+}
+
+// applyAPIKey applies the sample of an API key, as the developer, and returns the key.
+func applyAPIKey(t *testing.T, played *stage.Stage) string {
+	t.Helper()
+	kubeconfig, err := played.Kubeconfig(t.Context(), stage.Namespace, stage.Developer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "planted-api-key-that-nobody-else-has"
+	for _, arguments := range [][]string{
+		{"create", "secret", "generic", "smartbills-key", "--from-literal=api_key=" + key},
+		{"label", "secret", "smartbills-key", "oauth-operator.dev/credential=true"},
+		{"apply", "--kustomize", filepath.Join(played.Root, "config", "samples", "apikey")},
+	} {
+		if _, err := played.Kubectl(t.Context(), kubeconfig, append(arguments, "--namespace="+stage.Namespace)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return key
 }
 
 // planted are the client secrets, the imported refresh tokens and the access tokens.
