@@ -118,6 +118,10 @@ const (
 	ReasonSecretOwnedByOther = "SecretOwnedByOther"
 	// ReasonSecretWriteFailed surfaces when the API server did not take the token Secret.
 	ReasonSecretWriteFailed = "SecretWriteFailed"
+	// ReasonInvalidSecretData surfaces when spec.secret.data cannot be carried out, for a cause that the schema cannot see.
+	ReasonInvalidSecretData = "InvalidSecretData"
+	// ReasonSecretTooLarge surfaces when the Secret could become too large with the largest token that there can be: none is asked for.
+	ReasonSecretTooLarge = "SecretTooLarge"
 )
 
 // Reasons of a client's conditions that are False.

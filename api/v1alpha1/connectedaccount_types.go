@@ -55,6 +55,7 @@ type ConnectedAccountList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.suspend) || !self.suspend || self.grant.type != 'APIKey'",message="with an API key there are no token requests to hold back: remove it",reason=FieldValueForbidden,fieldPath=".suspend"
 // +kubebuilder:validation:XValidation:rule="!has(self.onBehalfOfHeader) || self.grant.type == 'APIKey'",message="with this grant the OAuthClient names the header, in its spec.onBehalfOf.header: remove it here",reason=FieldValueForbidden,fieldPath=".onBehalfOfHeader"
 // +kubebuilder:validation:XValidation:rule="!has(self.onBehalfOfHeader) || has(self.onBehalfOf)",message="the header is written only where onBehalfOf says what is in it: write that too, or remove this",reason=FieldValueForbidden,fieldPath=".onBehalfOfHeader"
+// +kubebuilder:validation:XValidation:rule=`has(self.onBehalfOf) || !has(self.secret) || !has(self.secret.data) || self.secret.data.all(key, !self.secret.data[key].replace('$$', ”).matches(r'\$\(on_behalf_of[).]'))`,message="spec.secret.data refers to on_behalf_of: write it here, or remove the reference",reason=FieldValueRequired,fieldPath=".onBehalfOf"
 type ConnectedAccountSpec struct {
 	// clientRef names the OAuthClient to use. Required, but with the grant APIKey, which has none.
 	// +optional
@@ -141,11 +142,17 @@ type Grant struct {
 
 // SecretType is the type of a token Secret.
 //
-// +kubebuilder:validation:Enum=Opaque
+// +kubebuilder:validation:Enum=Opaque;kubernetes.io/dockerconfigjson;kubernetes.io/basic-auth
 type SecretType string
 
-// SecretTypeOpaque is the type of Secrets with keys of any name.
-const SecretTypeOpaque SecretType = "Opaque"
+const (
+	// SecretTypeOpaque is the type of Secrets with keys of any name.
+	SecretTypeOpaque SecretType = "Opaque"
+	// SecretTypeDockerConfigJSON is the type of Secrets that a pod names in imagePullSecrets. It needs the key .dockerconfigjson.
+	SecretTypeDockerConfigJSON SecretType = "kubernetes.io/dockerconfigjson"
+	// SecretTypeBasicAuth is the type of Secrets with the keys username and password.
+	SecretTypeBasicAuth SecretType = "kubernetes.io/basic-auth"
+)
 
 // LabelValue is the value of a label.
 //
@@ -157,9 +164,21 @@ type LabelValue string
 // +kubebuilder:validation:MaxLength=4096
 type AnnotationValue string
 
+// SecretText is a text with references to the values of a token Secret: $(access_token), or $(access_token.json) where it
+// has to be escaped. It holds nothing secret itself.
+//
+// +kubebuilder:validation:MaxLength=4096
+// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([^$]|\$\$|\$\(\w+(\.(json|base64|url|sh))?\)|\$[^$(])*\$?$')`,message="each $( must begin a reference: write $(name), $(name.json), $(name.base64), $(name.url) or $(name.sh), and $$( for the characters themselves"
+// +kubebuilder:validation:XValidation:rule=`!self.replace('$$', ”).matches(r"^([^']*'[^']*')*[^']*\$\(\w+\.sh\)")`,message="$(name.sh) must stand between single quotes, or a shell could run what is in it: write '$(access_token.sh)'"
+// +kubebuilder:validation:XValidation:rule=`!self.replace('$$', ”).replace(r'\\', ”).replace(r'\"', ”).matches(r'^([^"]*"[^"]*")*[^"]*\$\(\w+\.json\)')`,message="$(name.json) must stand between double quotes: write \"$(access_token.json)\""
+type SecretText string
+
 // TokenSecret is the Secret that a token is written into.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'kubernetes.io/dockerconfigjson' || has(self.data) && '.dockerconfigjson' in self.data",message="with this type, write the key .dockerconfigjson: '{\"auths\":{\"registry.example\":{\"auth\":\"$(login.base64)\"}}}', and the key login: user:$(access_token)",reason=FieldValueRequired,fieldPath=".data"
+// +kubebuilder:validation:XValidation:rule=`!has(self.type) || self.type != 'kubernetes.io/dockerconfigjson' || !has(self.data) || !('.dockerconfigjson' in self.data) || !self.data['.dockerconfigjson'].replace('$$', ”).matches(r'\$\(\w+(\.(sh|url))?\)')`,message="with this type, .dockerconfigjson must be JSON with every token: write $(name.json) or $(name.base64) in it",fieldPath=".data"
+// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'kubernetes.io/basic-auth' || has(self.data) && 'username' in self.data && 'password' in self.data",message="with this type, write the keys username and password: the name that the server wants, and $(access_token)",reason=FieldValueRequired,fieldPath=".data"
 type TokenSecret struct {
 	// name is the Secret's name. Default: the account's name. When it changes, the old Secret is removed once the new one is written.
 	// +optional
@@ -168,9 +187,23 @@ type TokenSecret struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be a name for a Secret: lower case letters, digits, '-' and '.'"
 	Name string `json:"name,omitempty"`
 
-	// type is the Secret's type. Default: Opaque.
+	// type is the Secret's type. Default: Opaque. When it changes, the Secret is replaced.
 	// +optional
 	Type SecretType `json:"type,omitempty"`
+
+	// data are further keys of the Secret, for what reads the token in a form of its own. In each value, $(name) stands for
+	// the default key of that name, or for another key of data that has only default keys in it; $(name.json) for its value
+	// as it is written between double quotes, $(name.base64) in base64, $(name.url) percent-encoded, $(name.sh) as it is
+	// written between single quotes in a shell; and $$( for the characters themselves. A value that is absent is empty. What
+	// can become larger than 512 KiB, with a token of 16 KiB, is not written.
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule=`self.all(key, key.size() <= 253 && key.matches(r'^([-\w]|\.[-\w])[-.\w]*$'))`,message="each key must be one of a Secret: letters, digits, '-', '_' and '.', at most 253 of them, and not '..' at the beginning"
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !(key in ['access_token', 'token_type', 'expires_at', 'scope', 'authorization', 'headers', 'on_behalf_of']))",message="access_token, token_type, expires_at, scope, authorization, headers and on_behalf_of are there without it and cannot be replaced: write another key"
+	// +kubebuilder:validation:XValidation:rule=`self.all(key, self[key].replace('$$', '').findAll(r'\$\(\w+').all(name, name in ['$(access_token', '$(token_type', '$(expires_at', '$(scope', '$(authorization', '$(headers', '$(on_behalf_of'] || name.substring(2) in self))`,message="there is a reference to a key that is not there: write access_token, token_type, expires_at, scope, authorization, headers or on_behalf_of, or the name of another key of data"
+	// +kubebuilder:validation:XValidation:rule=`self.all(key, !self[key].replace('$$', '').findAll(r'\$\(\w+').exists(name, name.substring(2) in self) || self.all(other, !(('$(' + key) in self[other].replace('$$', '').findAll(r'\$\(\w+'))))`,message="a key of data that others refer to cannot refer to one itself: write only access_token, token_type, expires_at, scope, authorization, headers and on_behalf_of into it"
+	Data map[string]SecretText `json:"data,omitempty"`
 
 	// labels are set on the Secret. Those of kubernetes.io, k8s.io and oauth-operator.dev are reserved.
 	// +optional

@@ -49,6 +49,7 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 	if err != nil {
 		return nil, err
 	}
+	_, facts.SecretFault = secretLayout(account)
 	facts.Secret, err = r.gatherSecret(ctx, facts, held)
 	if err != nil {
 		return nil, err
@@ -245,7 +246,10 @@ func (r *AccountReconciler) gatherSecret(ctx context.Context, facts *lifecycle.F
 	if held.AccessToken.Empty() {
 		return lifecycle.SecretStale, nil
 	}
-	wanted := r.tokenSecret(facts, held)
+	wanted, finding := r.tokenSecret(facts, held)
+	if finding != nil {
+		return lifecycle.SecretStale, nil
+	}
 	if seen := r.memory.of(account).secret; seen == seenSecret(metadata.GetResourceVersion(), wanted) {
 		return lifecycle.SecretCurrent, nil
 	}

@@ -207,13 +207,13 @@ func (r *AccountReconciler) reseal(ctx context.Context, facts *lifecycle.Facts, 
 // secretWritable finds out, before a refresh token is spent, whether the token Secret can be written, unless this process
 // has done so before.
 func (r *AccountReconciler) secretWritable(ctx context.Context, facts *lifecycle.Facts, held seal.Credential) (*lifecycle.Finding, error) {
-	if r.memory.of(facts.Account).writable {
-		return nil, nil
-	}
 	if held.AccessToken.Empty() {
 		held.AccessToken = secret.New(probe)
 	}
-	wanted := r.tokenSecret(facts, held)
+	wanted, finding := r.tokenSecret(facts, held)
+	if finding != nil || r.memory.of(facts.Account).writable == place(wanted) {
+		return finding, nil
+	}
 	written, err := r.writeSecret(ctx, facts.Account, wanted, client.NewDryRunClient(r.Client))
 	switch {
 	case apierrors.IsAlreadyExists(err):
@@ -227,6 +227,6 @@ func (r *AccountReconciler) secretWritable(ctx context.Context, facts *lifecycle
 		facts.Secret = lifecycle.SecretForeign
 		return lifecycle.SecretForeignFinding(wanted.Name), nil
 	}
-	r.memory.update(facts.Account, func(m *accountMemory) { m.writable, m.unwritable = true, time.Time{} })
+	r.memory.update(facts.Account, func(m *accountMemory) { m.writable, m.unwritable = place(wanted), time.Time{} })
 	return nil, nil
 }

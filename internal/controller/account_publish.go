@@ -34,7 +34,11 @@ func (r *AccountReconciler) publish(ctx context.Context, facts *lifecycle.Facts)
 	if held.AccessToken.Empty() {
 		return nil, fmt.Errorf("open what is to be published: %s", now.Credential.State)
 	}
-	wanted := r.tokenSecret(facts, held)
+	wanted, finding := r.tokenSecret(facts, held)
+	if finding != nil {
+		facts.SecretFault = finding // the spec has changed since the facts were gathered
+		return finding, nil
+	}
 	for range publishTries {
 		var written *corev1.Secret
 		written, err = r.writeSecret(ctx, account, wanted, r.Client)
@@ -42,14 +46,14 @@ func (r *AccountReconciler) publish(ctx context.Context, facts *lifecycle.Facts)
 		case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
 			continue // somebody else wrote it between our read and our write
 		case err != nil:
-			r.memory.update(account, func(m *accountMemory) { m.writable, m.unwritable = false, r.Clock.Now() })
+			r.memory.update(account, func(m *accountMemory) { m.writable, m.unwritable = "", r.Clock.Now() })
 			return publishFailure(wanted.Name, err)
 		case written == nil:
 			facts.Secret = lifecycle.SecretForeign
 			return lifecycle.SecretForeignFinding(wanted.Name), nil
 		}
 		r.memory.update(account, func(m *accountMemory) {
-			m.secret, m.writable, m.unwritable = seenSecret(written.ResourceVersion, wanted), true, time.Time{}
+			m.secret, m.writable, m.unwritable = seenSecret(written.ResourceVersion, wanted), place(wanted), time.Time{}
 		})
 		facts.Secret = lifecycle.SecretCurrent
 		return nil, nil
@@ -96,13 +100,20 @@ func (r *AccountReconciler) writeSecret(ctx context.Context, account *v1alpha1.C
 		return nil, errSuperseded
 	case live.Immutable != nil && *live.Immutable || live.Type != wanted.Type:
 		// Neither can be changed in place.
-		return replaceSecret(ctx, live, wanted, writer)
+		return r.replaceSecret(ctx, live, wanted, writer)
 	}
 	updated := merged(live, wanted)
 	return updated, writer.Update(ctx, updated, client.FieldOwner(fieldOwner))
 }
 
-func replaceSecret(ctx context.Context, live, wanted *corev1.Secret, writer client.Writer) (*corev1.Secret, error) {
+// replaceSecret deletes the Secret and creates it anew, at once. That the new one will be taken is tried first, under a name
+// of its own: workloads must not be left without any because of a policy or a quota.
+func (r *AccountReconciler) replaceSecret(ctx context.Context, live, wanted *corev1.Secret, writer client.Writer) (*corev1.Secret, error) {
+	tried := wanted.DeepCopy()
+	tried.Name, tried.GenerateName = "", wanted.Name+"-" // the API server cuts it where it is too long
+	if err := client.NewDryRunClient(r.Client).Create(ctx, tried, client.FieldOwner(fieldOwner)); err != nil {
+		return nil, err
+	}
 	same := client.Preconditions{UID: &live.UID, ResourceVersion: &live.ResourceVersion}
 	if err := writer.Delete(ctx, live, same); err != nil {
 		return nil, err
@@ -142,7 +153,7 @@ func (r *AccountReconciler) removeRenamed(ctx context.Context, account *v1alpha1
 }
 
 // tokenSecret is the Secret that projects the credential, or the API key, of which there is only one version.
-func (r *AccountReconciler) tokenSecret(facts *lifecycle.Facts, held seal.Credential) *corev1.Secret {
+func (r *AccountReconciler) tokenSecret(facts *lifecycle.Facts, held seal.Credential) (*corev1.Secret, *lifecycle.Finding) {
 	account, annotations := facts.Account, map[string]string{}
 	if !lifecycle.IsKeyed(account) {
 		keyring, _ := r.Keyring.current()

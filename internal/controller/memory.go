@@ -30,9 +30,9 @@ type accountMemory struct {
 	// held: a credential was seen. rotation is the highest of them.
 	held     bool
 	rotation int64
-	// secret is the token Secret that was last seen to be right. writable: it could be written.
+	// secret is the token Secret that was last seen to be right. writable is the name and type of the one that could be written.
 	secret   string
-	writable bool
+	writable string
 	// unwritable is when it was last found that it cannot.
 	unwritable time.Time
 	// imported is what was seen of the Secret that the account imports from.

@@ -1,13 +1,13 @@
 package controller
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -15,44 +15,21 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/projection"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
-// Keys of a token Secret. It never holds a refresh token or a client secret.
 const (
-	keyAccessToken   = "access_token"
-	keyTokenType     = "token_type"
-	keyExpiresAt     = "expires_at"
-	keyScope         = "scope"
-	keyAuthorization = "authorization"
-	keyHeaders       = "headers"
-	keyOnBehalfOf    = "on_behalf_of"
-
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	fieldOwner     = "oauth-operator"
 )
 
-// tokenSecret is the Secret that projects a credential: the token by itself, and ready for use as a header. header names the
-// connected account; annotations are the operator's own.
-func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, header string, annotations map[string]string) *corev1.Secret {
-	token := held.AccessToken.Reveal()
-	authorization := "Bearer " + token
-	data := map[string][]byte{
-		keyAccessToken:   []byte(token),
-		keyTokenType:     []byte("Bearer"),
-		keyAuthorization: []byte(authorization),
-	}
-	headers := "Authorization: " + authorization + "\n"
-	if account.Spec.OnBehalfOf != "" {
-		data[keyOnBehalfOf] = []byte(account.Spec.OnBehalfOf)
-		headers += header + ": " + account.Spec.OnBehalfOf + "\n"
-	}
-	data[keyHeaders] = []byte(headers)
-	if len(held.Scopes) > 0 {
-		data[keyScope] = []byte(strings.Join(held.Scopes, " "))
-	}
-	if !held.ExpirationTime.IsZero() {
-		data[keyExpiresAt] = []byte(held.ExpirationTime.UTC().Format(time.RFC3339))
+// tokenSecret is the Secret that projects a credential, or why there can be none. header names the connected account;
+// annotations are the operator's own.
+func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, header string, annotations map[string]string) (*corev1.Secret, *lifecycle.Finding) {
+	layout, finding := secretLayout(account)
+	if finding != nil {
+		return nil, finding
 	}
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -61,8 +38,11 @@ func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, heade
 			Annotations:     annotations,
 			OwnerReferences: []metav1.OwnerReference{ownerReference(account)},
 		},
-		Type: corev1.SecretTypeOpaque,
-		Data: data,
+		Type: corev1.SecretType(cmp.Or(account.Spec.Secret.Type, v1alpha1.SecretTypeOpaque)),
+		Data: layout.Content(projection.Source{
+			AccessToken: held.AccessToken, ExpirationTime: held.ExpirationTime, Scopes: held.Scopes,
+			OnBehalfOf: account.Spec.OnBehalfOf, OnBehalfOfHeader: header,
+		}),
 	}
 	for key, value := range account.Spec.Secret.Labels {
 		secret.Labels[key] = string(value)
@@ -70,7 +50,16 @@ func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, heade
 	for key, value := range account.Spec.Secret.Annotations {
 		secret.Annotations[key] = string(value)
 	}
-	return secret
+	return secret, nil
+}
+
+// secretLayout is how the account's Secret is made, or why it cannot be.
+func secretLayout(account *v1alpha1.ConnectedAccount) (*projection.Layout, *lifecycle.Finding) {
+	layout, fault := projection.New(account.Spec.Secret)
+	if fault != nil {
+		return nil, &lifecycle.Finding{Condition: v1alpha1.ConditionPublished, Reason: fault.Reason, Message: fault.Message}
+	}
+	return layout, nil
 }
 
 // witness tells which result a Secret holds, with a MAC so that nobody else can say so.
@@ -149,11 +138,14 @@ func ownedKeys(live *corev1.Secret, field string) []string {
 	return keys
 }
 
+// place is what decides whether a Secret can be written at all: its name and type.
+func place(secret *corev1.Secret) string { return secret.Name + "/" + string(secret.Type) }
+
 // seenSecret stands, in this process's memory, for a Secret that was seen to hold what it should: the version that was
 // seen, and a hash of what was wanted.
 func seenSecret(resourceVersion string, wanted *corev1.Secret) string {
 	content := sha256.New()
-	for _, part := range []any{wanted.Name, wanted.Data, wanted.Labels, wanted.Annotations} {
+	for _, part := range []any{wanted.Name, wanted.Type, wanted.Data, wanted.Labels, wanted.Annotations} {
 		encoded, _ := json.Marshal(part) //nolint:errchkjson // maps of strings always encode, with their keys sorted
 		_, _ = content.Write(encoded)
 	}

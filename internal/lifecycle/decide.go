@@ -81,6 +81,7 @@ func guards() []rule {
 		{"client not ready", found(clientReady), Rest},
 		{"scope not allowed", found(scopesAllowed), Rest},
 		// A token whose use is in doubt is not left in doubt because the Secret is in somebody's way: what comes is kept.
+		{"secret not possible", func(f *Facts, _ time.Time) bool { return secretFault(f) != nil && !claimed(f) }, Rest},
 		{"secret owned by other", func(f *Facts, _ time.Time) bool { return secretOwned(f) != nil && !claimed(f) }, Rest},
 		{"secret not writable", func(f *Facts, now time.Time) bool { return now.Before(writableTime(f)) && !claimed(f) }, Rest},
 		{"suspended", found(suspended), Rest},
@@ -182,7 +183,7 @@ func publishable(f *Facts) bool {
 		return f.Account.DeletionTimestamp.IsZero() && f.APIKey.Held && f.Secret != SecretForeign
 	}
 	return f.Account.DeletionTimestamp.IsZero() && f.Credential.State == CredentialHeld && f.Credential.HasAccessToken &&
-		rolledBack(f) == nil && f.Secret != SecretForeign && scopeExceeded(f) == nil
+		rolledBack(f) == nil && f.Secret != SecretForeign && secretFault(f) == nil && scopeExceeded(f) == nil
 }
 
 // Publishable reports whether what the account holds now may be in its Secret.

@@ -95,8 +95,12 @@ func TestDecide(t *testing.T) {
 		"a client that is not ready is waited for":         {fresh(), func(f *lifecycle.Facts) { f.Client.Status.Conditions[0].Status = metav1.ConditionFalse }, rests("client not ready")},
 		"a client whose readiness is unknown is not ready": {fresh(), func(f *lifecycle.Facts) { f.Client.Status.Conditions[0].Status = metav1.ConditionUnknown }, rests("client not ready")},
 		"S47: a scope above the ceiling is not asked for":  {fresh(), then(elsewhere, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }), rests("scope not allowed")},
-		"a Secret of somebody else's is left alone":        {fresh(), func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretForeign }, rests("secret owned by other")},
-		"a suspended account asks for nothing":             {fresh(), func(f *lifecycle.Facts) { f.Account.Spec.Suspend = true }, rests("suspended")},
+		"no token is asked for that no Secret could hold":  {fresh(), func(f *lifecycle.Facts) { f.SecretFault = secretFault() }, rests("secret not possible")},
+		"nor is one refreshed, or what is held published": {
+			healthy(), then(due, func(f *lifecycle.Facts) { f.Secret, f.SecretFault = lifecycle.SecretStale, secretFault() }), rests("secret not possible"),
+		},
+		"a Secret of somebody else's is left alone": {fresh(), func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretForeign }, rests("secret owned by other")},
+		"a suspended account asks for nothing":      {fresh(), func(f *lifecycle.Facts) { f.Account.Spec.Suspend = true }, rests("suspended")},
 		"a request four seconds ago was too soon ago": {
 			fresh(), func(f *lifecycle.Facts) { f.LastAttempt = ago(4 * time.Second) }, rests("too soon"),
 		},

@@ -23,6 +23,8 @@ type Facts struct {
 	Credential Credential
 	// Secret is the token Secret, compared with the credential.
 	Secret SecretState
+	// SecretFault is why the token Secret cannot be made as spec.secret says, with whatever token; nil: it can.
+	SecretFault *Finding
 	// KeyringMissing: the keyring Secret is not there, or is another one than this process began with.
 	KeyringMissing bool
 	// SecretRefused is when this process last found that the token Secret cannot be written; zero: it can, or nobody has tried.

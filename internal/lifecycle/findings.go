@@ -18,11 +18,11 @@ func findings(f *Facts) []Finding {
 	finders := []func(*Facts) *Finding{
 		clientAvailable, clientReady,
 		schemaTooOld, keyringMissing, credentialFault, rolledBack, authorization, endpointChanged, scopesAllowed, scopeExceeded, scopeReduced,
-		suspended, tooManyAccounts, secretOwned,
+		suspended, tooManyAccounts, secretFault, secretOwned,
 	}
 	if keyed(f) {
 		// It has no client, and nothing of it is sealed.
-		finders = []func(*Facts) *Finding{schemaTooOld, apiKey, secretOwned}
+		finders = []func(*Facts) *Finding{schemaTooOld, apiKey, secretFault, secretOwned}
 	}
 	var all []Finding
 	for _, find := range finders {
@@ -39,7 +39,7 @@ func actsDespite(f *Facts, all []Finding) bool {
 		switch finding.Reason {
 		case v1alpha1.ReasonScopeReduced, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied:
 			return false
-		case v1alpha1.ReasonSecretOwnedByOther:
+		case v1alpha1.ReasonSecretOwnedByOther, v1alpha1.ReasonInvalidSecretData, v1alpha1.ReasonSecretTooLarge:
 			return !claimed(f)
 		case v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged:
 			return !importWanted(f) // these are what another grant mends
@@ -161,6 +161,9 @@ func scopeReduced(f *Facts) *Finding {
 	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonScopeReduced, fmt.Sprintf(
 		"the server did not grant the scopes %s; the token is used as it is: have them added to the registration, or remove them from spec.scopes", strings.Join(missing, ", "))}
 }
+
+// secretFault finds a spec.secret that cannot be carried out. The Secret stays as it is.
+func secretFault(f *Facts) *Finding { return f.SecretFault }
 
 func secretOwned(f *Facts) *Finding {
 	if f.Secret != SecretForeign {

@@ -167,6 +167,7 @@ func requestStates() []health {
 
 func secretStates() []health {
 	foreign := func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretForeign }
+	impossible := func(f *lifecycle.Facts) { f.Secret, f.SecretFault = lifecycle.SecretStale, secretFault() }
 	refused := func(f *lifecycle.Facts) lifecycle.Done {
 		f.Secret = lifecycle.SecretAbsent
 		return lifecycle.Done{PublishFinding: &lifecycle.Finding{Condition: v1alpha1.ConditionPublished, Reason: v1alpha1.ReasonSecretWriteFailed, Message: "a quota"}}
@@ -174,6 +175,9 @@ func secretStates() []health {
 	return []health{
 		{"the Secret is another's", then(tokenless, foreign), "False SecretOwnedByOther", status.FailedStatus, owner},
 		{"the Secret was ours and is another's", then(foreign), "False SecretOwnedByOther", status.FailedStatus, owner},
+		{"the Secret cannot be made as the spec says", then(tokenless, impossible), "False SecretTooLarge", status.FailedStatus, owner},
+		{"the Secret was made and cannot be any more", then(impossible), "False SecretTooLarge", status.FailedStatus, owner},
+		{"what the Secret is to hold makes no sense", then(tokenless, impossible, func(f *lifecycle.Facts) { f.SecretFault.Reason = v1alpha1.ReasonInvalidSecretData }), "False InvalidSecretData", status.FailedStatus, owner},
 		{"the Secret cannot be written", refused, "False SecretWriteFailed", status.InProgressStatus, owner},
 	}
 }

@@ -17,17 +17,18 @@ import (
 
 // expected is what the choices that make up a set of facts say about the plan. It knows nothing of the rules.
 type expected struct {
-	fault     bool // there is a reason not to call
-	wait      bool // there is a reason to wait
-	want      bool // there is a reason to call
-	changed   bool // there is another one, which waits half a minute after the last request
-	young     bool // the last request is less than half a minute ago
-	sealed    bool // there is a credential that can be opened
-	forbidden bool // what is held may not be published
-	foreign   bool // the Secret is another's
-	current   bool // the Secret is right already
-	deleted   bool
-	asked     bool // somebody asks for a newer token
+	fault      bool // there is a reason not to call
+	wait       bool // there is a reason to wait
+	want       bool // there is a reason to call
+	changed    bool // there is another one, which waits half a minute after the last request
+	young      bool // the last request is less than half a minute ago
+	sealed     bool // there is a credential that can be opened
+	forbidden  bool // what is held may not be published
+	foreign    bool // the Secret is another's
+	impossible bool // the Secret cannot be made as the spec says
+	current    bool // the Secret is right already
+	deleted    bool
+	asked      bool // somebody asks for a newer token
 }
 
 func (e expected) calls() bool {
@@ -35,7 +36,7 @@ func (e expected) calls() bool {
 }
 
 func (e expected) publishes() bool {
-	return e.sealed && !e.forbidden && !e.foreign && !e.current && !e.deleted && !e.calls()
+	return e.sealed && !e.forbidden && !e.foreign && !e.impossible && !e.current && !e.deleted && !e.calls()
 }
 
 // choice is one value of one dimension.
@@ -150,6 +151,11 @@ func credentialChoices() []choice {
 	}
 }
 
+// secretFault is a spec.secret that cannot be carried out.
+func secretFault() *lifecycle.Finding {
+	return &lifecycle.Finding{Condition: v1alpha1.ConditionPublished, Reason: v1alpha1.ReasonSecretTooLarge, Message: "write less"}
+}
+
 func secretChoices() []choice {
 	return []choice{
 		{"current", func(f *lifecycle.Facts, e *expected) { f.Secret, e.current = lifecycle.SecretCurrent, true }},
@@ -157,6 +163,9 @@ func secretChoices() []choice {
 		{"stale", func(f *lifecycle.Facts, _ *expected) { f.Secret = lifecycle.SecretStale }},
 		{"foreign", func(f *lifecycle.Facts, e *expected) {
 			f.Secret, e.foreign, e.fault = lifecycle.SecretForeign, true, true
+		}},
+		{"not possible", func(f *lifecycle.Facts, e *expected) {
+			f.Secret, f.SecretFault, e.impossible, e.fault = lifecycle.SecretStale, secretFault(), true, true
 		}},
 	}
 }

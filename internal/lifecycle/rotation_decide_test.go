@@ -66,7 +66,8 @@ func TestDecideRefresh(t *testing.T) {
 			overdue(), change(claimed(lifecycle.ClaimOrphaned, 1, time.Second), rejects, func(f *lifecycle.Facts) { f.SecretRefused = ago(time.Second) }),
 			spends("outcome to find out", 2),
 		},
-		"another Secret in the way stops a first use": {overdue(), func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretForeign }, rests("secret owned by other")},
+		"a Secret that cannot be made stops a first use": {overdue(), func(f *lifecycle.Facts) { f.SecretFault = secretFault() }, rests("secret not possible")},
+		"another Secret in the way stops a first use":    {overdue(), func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretForeign }, rests("secret owned by other")},
 		"what was spent before it came is found out all the same": {
 			overdue(), change(claimed(lifecycle.ClaimOrphaned, 1, time.Second), rejects, func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretForeign }),
 			spends("outcome to find out", 2),

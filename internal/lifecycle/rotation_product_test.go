@@ -262,6 +262,9 @@ func secretProspects() []prospect {
 	return []prospect{
 		{"current", func(f *lifecycle.Facts, o *outlook) { f.Secret, o.current = lifecycle.SecretCurrent, true }},
 		{"foreign", func(f *lifecycle.Facts, o *outlook) { f.Secret, o.foreign = lifecycle.SecretForeign, true }},
+		{"not possible", func(f *lifecycle.Facts, o *outlook) {
+			f.Secret, f.SecretFault, o.foreign = lifecycle.SecretStale, secretFault(), true
+		}},
 		{"stale", func(f *lifecycle.Facts, _ *outlook) { f.Secret = lifecycle.SecretStale }},
 		{"absent, and refused", func(f *lifecycle.Facts, o *outlook) {
 			f.Secret, f.SecretRefused, o.refused = lifecycle.SecretAbsent, ago(10*time.Second), true

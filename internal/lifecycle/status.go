@@ -319,6 +319,7 @@ func stalls(reason string) bool {
 	case v1alpha1.ReasonScopeNotAllowed, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonCredentialFromElsewhere,
 		v1alpha1.ReasonCredentialUnreadable, v1alpha1.ReasonKeyringMissing, v1alpha1.ReasonSchemaTooOld,
 		v1alpha1.ReasonClientRejected, v1alpha1.ReasonRequestRejected, v1alpha1.ReasonSecretOwnedByOther,
+		v1alpha1.ReasonInvalidSecretData, v1alpha1.ReasonSecretTooLarge,
 		v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied,
 		v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonAlreadyImported, v1alpha1.ReasonSecretNotConsented,
 		v1alpha1.ReasonTooManyAccounts:
