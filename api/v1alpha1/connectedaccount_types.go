@@ -55,7 +55,7 @@ type ConnectedAccountList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.suspend) || !self.suspend || self.grant.type != 'APIKey'",message="with an API key there are no token requests to hold back: remove it",reason=FieldValueForbidden,fieldPath=".suspend"
 // +kubebuilder:validation:XValidation:rule="!has(self.onBehalfOfHeader) || self.grant.type == 'APIKey'",message="with this grant the OAuthClient names the header, in its spec.onBehalfOf.header: remove it here",reason=FieldValueForbidden,fieldPath=".onBehalfOfHeader"
 // +kubebuilder:validation:XValidation:rule="!has(self.onBehalfOfHeader) || has(self.onBehalfOf)",message="the header is written only where onBehalfOf says what is in it: write that too, or remove this",reason=FieldValueForbidden,fieldPath=".onBehalfOfHeader"
-// +kubebuilder:validation:XValidation:rule=`has(self.onBehalfOf) || !has(self.secret) || !has(self.secret.data) || self.secret.data.all(key, !self.secret.data[key].replace('$$', ”).matches(r'\$\(on_behalf_of[).]'))`,message="spec.secret.data refers to on_behalf_of: write it here, or remove the reference",reason=FieldValueRequired,fieldPath=".onBehalfOf"
+// +kubebuilder:validation:XValidation:rule=`has(self.onBehalfOf) || !has(self.secret) || !has(self.secret.data) || self.secret.data.all(key, !self.secret.data[key].replace('$$', "").matches(r'\$\(on_behalf_of[).]'))`,message="spec.secret.data refers to on_behalf_of: write it here, or remove the reference",reason=FieldValueRequired,fieldPath=".onBehalfOf"
 type ConnectedAccountSpec struct {
 	// clientRef names the OAuthClient to use. Required, but with the grant APIKey, which has none.
 	// +optional
@@ -169,15 +169,15 @@ type AnnotationValue string
 //
 // +kubebuilder:validation:MaxLength=4096
 // +kubebuilder:validation:XValidation:rule=`self.matches(r'^([^$]|\$\$|\$\(\w+(\.(json|base64|url|sh))?\)|\$[^$(])*\$?$')`,message="each $( must begin a reference: write $(name), $(name.json), $(name.base64), $(name.url) or $(name.sh), and $$( for the characters themselves"
-// +kubebuilder:validation:XValidation:rule=`!self.replace('$$', ”).matches(r"^([^']*'[^']*')*[^']*\$\(\w+\.sh\)")`,message="$(name.sh) must stand between single quotes, or a shell could run what is in it: write '$(access_token.sh)'"
-// +kubebuilder:validation:XValidation:rule=`!self.replace('$$', ”).replace(r'\\', ”).replace(r'\"', ”).matches(r'^([^"]*"[^"]*")*[^"]*\$\(\w+\.json\)')`,message="$(name.json) must stand between double quotes: write \"$(access_token.json)\""
+// +kubebuilder:validation:XValidation:rule=`!self.replace('$$', "").matches(r"^([^']*'[^']*')*[^']*\$\(\w+\.sh\)")`,message="$(name.sh) must stand between single quotes, or a shell could run what is in it: write '$(access_token.sh)'"
+// +kubebuilder:validation:XValidation:rule=`!self.replace('$$', "").replace(r'\\', "").replace(r'\"', "").matches(r'^([^"]*"[^"]*")*[^"]*\$\(\w+\.json\)')`,message="$(name.json) must stand between double quotes: write \"$(access_token.json)\""
 type SecretText string
 
 // TokenSecret is the Secret that a token is written into.
 //
 // +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'kubernetes.io/dockerconfigjson' || has(self.data) && '.dockerconfigjson' in self.data",message="with this type, write the key .dockerconfigjson: '{\"auths\":{\"registry.example\":{\"auth\":\"$(login.base64)\"}}}', and the key login: user:$(access_token)",reason=FieldValueRequired,fieldPath=".data"
-// +kubebuilder:validation:XValidation:rule=`!has(self.type) || self.type != 'kubernetes.io/dockerconfigjson' || !has(self.data) || !('.dockerconfigjson' in self.data) || !self.data['.dockerconfigjson'].replace('$$', ”).matches(r'\$\(\w+(\.(sh|url))?\)')`,message="with this type, .dockerconfigjson must be JSON with every token: write $(name.json) or $(name.base64) in it",fieldPath=".data"
+// +kubebuilder:validation:XValidation:rule=`!has(self.type) || self.type != 'kubernetes.io/dockerconfigjson' || !has(self.data) || !('.dockerconfigjson' in self.data) || !self.data['.dockerconfigjson'].replace('$$', "").matches(r'\$\(\w+(\.(sh|url))?\)')`,message="with this type, .dockerconfigjson must be JSON with every token: write $(name.json) or $(name.base64) in it",fieldPath=".data"
 // +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'kubernetes.io/basic-auth' || has(self.data) && 'username' in self.data && 'password' in self.data",message="with this type, write the keys username and password: the name that the server wants, and $(access_token)",reason=FieldValueRequired,fieldPath=".data"
 type TokenSecret struct {
 	// name is the Secret's name. Default: the account's name. When it changes, the old Secret is removed once the new one is written.

@@ -51,6 +51,10 @@ allowedNamespaces: [{from: All, grants: [AuthorizationCode]}]`),
 		Entry("refresh tokens whose reuse does no harm", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {onReuse: Rejects}}`),
 		Entry("the shortest grace", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {reuseGraceSeconds: 3}}`),
 		Entry("the longest grace, and what follows it", smallestClient, `{grants: [AuthorizationCode], refreshTokens: {use: SingleUse, reuseGraceSeconds: 3600, onReuse: Rejects}}`),
+		Entry("further keys of the Secret, with all that a text can have", smallestAccount, `
+onBehalfOf: acct_8f2
+secret: {data: {plain: "5$ $x $$(not this) $$$(access_token)", login: "user:$(access_token)", basic: "Basic $(login.base64)",
+  env: "A='$(authorization.sh)'\nB='$(login.sh)'\n", json: '{"a\"":"$(on_behalf_of.json)"}', url: "https://x/?t=$(access_token.url)", .hidden-Key: ""}}`),
 		Entry("an account that waits for a consent", smallestAccount, `grant: {type: AuthorizationCode}`),
 		Entry("an account that imports a refresh token", smallestAccount, `{grant: {type: AuthorizationCode}, importRefreshTokenRef: {name: provider-client, key: refresh_token}}`),
 		Entry("an account that publishes an API key", smallestAccount, `{clientRef: null, suspend: false, grant: {type: APIKey, apiKeyRef: {name: provider-client, key: api_key}}}`),
@@ -130,6 +134,7 @@ var _ = Describe("the samples", func() {
 		Entry("of the client's own access", "samples"),
 		Entry("of an imported consent", filepath.Join("samples", "import")),
 		Entry("of an API key", filepath.Join("samples", "apikey")),
+		Entry("of what consumers read", filepath.Join("samples", "consumers")),
 	)
 
 	It("of an imported consent name Secrets that the operator may read and send to the client's host", func(ctx SpecContext) {
@@ -201,12 +206,17 @@ var _ = Describe("the largest legal objects", func() {
 			key := fmt.Sprintf("%s.example/%s%02d", strings.Repeat("d", 63), strings.Repeat("k", 61), i)
 			labels[key], annotations[key] = strings.Repeat("v", 63), strings.Repeat("v", 4096)
 		}
+		// One key that the others refer to, as often as they can.
+		texts := map[string]any{"a": strings.Repeat("$$", 2048)}
+		for i := range 15 {
+			texts[strings.Repeat("k", 251)+fmt.Sprintf("%02d", i)] = strings.Repeat("$(a)", 1024)
+		}
 		object := parse(smallestAccount)
 		merge(object.Object, map[string]any{"spec": map[string]any{
 			"grant":                 map[string]any{"type": "AuthorizationCode"},
 			"importRefreshTokenRef": map[string]any{"name": clientSecret, "key": strings.Repeat("k", 253)},
 			"scopes":                scopes(100), "onBehalfOf": strings.Repeat("~", 256),
-			"secret": map[string]any{"name": strings.Repeat("n", 63), "labels": labels, "annotations": annotations},
+			"secret": map[string]any{"name": strings.Repeat("n", 63), "labels": labels, "annotations": annotations, "data": texts},
 		}})
 		return object
 	}

@@ -34,6 +34,20 @@ var _ = Describe("P2 of Secrets elsewhere, the operator", func() {
 		Expect(suite.operator.Delete(ctx, secret)).To(Succeed())
 	})
 
+	DescribeTable("creates those of the types that an account may ask for",
+		func(ctx SpecContext, change func(secret *corev1.Secret)) {
+			secret := tokenSecret(namespace)
+			change(secret)
+			Expect(suite.operator.Create(ctx, secret)).To(Succeed())
+		},
+		Entry("a pull secret", func(s *corev1.Secret) {
+			s.Type, s.Data[corev1.DockerConfigJsonKey] = corev1.SecretTypeDockerConfigJson, []byte(`{"auths":{}}`)
+		}),
+		Entry("user and password", func(s *corev1.Secret) {
+			s.Type, s.Data["username"], s.Data["password"] = corev1.SecretTypeBasicAuth, []byte("u"), []byte("p")
+		}),
+	)
+
 	It("puts right one whose label somebody removed", func(ctx SpecContext) {
 		secret := withoutLabel(ctx, namespace)
 		secret.Labels = map[string]string{v1alpha1.LabelAccount: "uid"}
