@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"context"
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"time"
@@ -205,5 +206,131 @@ var _ = Describe("The token Secret", func() {
 		touch(ctx, account)
 		becomesReady(ctx, account)
 		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
+	It("has the keys that spec.secret.data adds, and follows when they change, without a call to the provider", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.account("a", "bills", func(a *v1alpha1.ConnectedAccount) {
+			a.Spec.Secret.Data = map[string]v1alpha1.SecretText{"login": "user:$(access_token)", "basic": "Basic $(login.base64)"}
+		})
+		s.create(ctx, s.bills(), account)
+		becomesReady(ctx, account)
+		held := s.tokenSecret(ctx, "a").Data
+		login := "user:" + string(held["access_token"])
+		Expect(string(held["login"])).To(Equal(login))
+		Expect(string(held["basic"])).To(Equal("Basic " + base64.StdEncoding.EncodeToString([]byte(login))))
+		change(ctx, account, func(a *v1alpha1.ConnectedAccount) {
+			a.Spec.Secret.Data = map[string]v1alpha1.SecretText{"env": "T='$(access_token.sh)'"}
+		})
+		Eventually(func() map[string][]byte { return s.tokenSecret(ctx, "a").Data }).Should(SatisfyAll(
+			HaveKey("env"), Not(HaveKey("login")), Not(HaveKey("basic")), HaveKeyWithValue("access_token", held["access_token"])))
+		becomesReady(ctx, account)
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
+	// asPullSecret is what makes a pull secret of a token Secret.
+	asPullSecret := func(a *v1alpha1.ConnectedAccount) {
+		a.Spec.Secret.Type = v1alpha1.SecretTypeDockerConfigJSON
+		a.Spec.Secret.Data = map[string]v1alpha1.SecretText{
+			"login": "oauth2:$(access_token)", ".dockerconfigjson": `{"auths":{"registry.example":{"auth":"$(login.base64)"}}}`,
+		}
+	}
+
+	It("is replaced when its type changes, at once, and without a call to the provider", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.account("a", "bills")
+		s.create(ctx, s.bills(), account)
+		becomesReady(ctx, account)
+		token := s.tokenSecret(ctx, "a").Data["access_token"]
+		mark := suite.wire.mark()
+		change(ctx, account, asPullSecret)
+		Eventually(func() (corev1.SecretType, error) {
+			secret := &corev1.Secret{}
+			err := suite.admin.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: "a"}, secret)
+			return secret.Type, err
+		}).Should(Equal(corev1.SecretTypeDockerConfigJson))
+		rests(ctx, account)
+		Expect(s.tokenSecret(ctx, "a").Data).To(HaveKeyWithValue("access_token", token))
+		made := suite.wire.since(mark, func(made call) bool {
+			return within(s.namespace)(made) && made.method != http.MethodGet && strings.Contains(made.path, "/secrets")
+		})
+		Expect(paths(made)).To(Equal([]string{"POST secrets", "DELETE secrets/a", "POST secrets"}))
+		Expect(made[0].query).To(ContainSubstring("dryRun=All"), "that the new one is taken is tried before the old one goes")
+		becomesReady(ctx, account)
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
+	It("stays as it is when one of the new type is refused, and is replaced when that is over", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.account("a", "bills")
+		s.create(ctx, s.bills(), account)
+		becomesReady(ctx, account)
+		before := projected(s.tokenSecret(ctx, "a"))
+		suite.wire.refusing(func(request *http.Request) int {
+			if request.Method == http.MethodPost && strings.HasSuffix(request.URL.Path, "/namespaces/"+s.namespace+"/secrets") {
+				return http.StatusForbidden
+			}
+			return 0
+		})
+		change(ctx, account, asPullSecret)
+		Eventually(condition(ctx, account, "Published")).Should(Equal("False SecretWriteFailed"))
+		rests(ctx, account)
+		Expect(projected(s.tokenSecret(ctx, "a"))).To(Equal(before))
+		suite.wire.set(nil)
+		touch(ctx, account)
+		becomesReady(ctx, account)
+		Expect(s.tokenSecret(ctx, "a").Type).To(Equal(corev1.SecretTypeDockerConfigJson))
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
+	It("S37 is refused before a token is asked for, where it could become too large", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.account("a", "bills", func(a *v1alpha1.ConnectedAccount) {
+			a.Spec.Secret.Data = map[string]v1alpha1.SecretText{"text": v1alpha1.SecretText(strings.Repeat("$(access_token)", 40))}
+		})
+		s.create(ctx, s.bills(), account)
+		Eventually(condition(ctx, account, "Ready")).Should(Equal("False SecretTooLarge"))
+		Expect(readyMessage(ctx, account)).To(ContainSubstring("spec.secret.data[text]"))
+		Expect(rests(ctx, account)).To(Equal("secret not possible"))
+		Expect(s.provider.TokenRequests()).To(BeZero())
+		change(ctx, account, func(a *v1alpha1.ConnectedAccount) { a.Spec.Secret.Data["text"] = "$(access_token)" })
+		becomesReady(ctx, account)
+		before := projected(s.tokenSecret(ctx, "a"))
+		change(ctx, account, func(a *v1alpha1.ConnectedAccount) {
+			a.Spec.Secret.Data["text"] = v1alpha1.SecretText(strings.Repeat("$(access_token)", 40))
+		})
+		Eventually(condition(ctx, account, "Published")).Should(Equal("False SecretTooLarge"))
+		Expect(projected(s.tokenSecret(ctx, "a"))).To(Equal(before), "workloads keep what they have")
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+	})
+
+	It("S38 is not moved over another's Secret, of whatever type and content, and the old one stays", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		first, second := s.account("first", "bills", asPullSecret), s.account("second", "bills")
+		theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "theirs"}, StringData: map[string]string{"precious": "bytes"}}
+		s.create(ctx, s.bills(), first, second, theirs)
+		becomesReady(ctx, first, second)
+		// The garbage collector and the operator add nothing to these: they are compared whole.
+		others := map[string]*corev1.Secret{"first": s.tokenSecret(ctx, "first"), "theirs": s.tokenSecret(ctx, "theirs")}
+		own := projected(s.tokenSecret(ctx, "second"))
+		for name, other := range others {
+			change(ctx, second, func(a *v1alpha1.ConnectedAccount) {
+				a.Spec.Secret = v1alpha1.TokenSecret{Name: name}
+				asPullSecret(a)
+			})
+			Eventually(func() string { return condition(ctx, second, "Ready")() + readyMessage(ctx, second) }).Should(SatisfyAll(
+				HavePrefix("False SecretOwnedByOther"), ContainSubstring("a Secret "+name+" exists that is not this account's")))
+			Expect(rests(ctx, second)).To(Equal("secret owned by other"))
+			Expect(s.tokenSecret(ctx, name)).To(Equal(other))
+			Expect(projected(s.tokenSecret(ctx, "second"))).To(Equal(own), "the old one goes only when there is a new one")
+		}
+		becomesReady(ctx, first)
+		change(ctx, second, func(a *v1alpha1.ConnectedAccount) { a.Spec.Secret.Name = "free" })
+		becomesReady(ctx, second)
+		Expect(s.tokenSecret(ctx, "free").Type).To(Equal(corev1.SecretTypeDockerConfigJson))
+		Eventually(func() bool {
+			return apierrors.IsNotFound(suite.admin.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: "second"}, &corev1.Secret{}))
+		}).Should(BeTrue())
+		Expect(s.provider.TokenRequests()).To(Equal(2))
 	})
 })

@@ -99,7 +99,6 @@ func received(t *testing.T, send func(url string)) string {
 	}
 }
 
-
 // TestS48 gives each consumer the file that its sample makes of a token, and wants that token back.
 func TestS48(t *testing.T) {
 	t.Parallel()
@@ -239,7 +238,7 @@ func envoyReads(t *testing.T, folder string) string {
 			} `json:"generic_secret"`
 		} `json:"resources"`
 	}
-	if err := yaml.Unmarshal([]byte(content(t, folder, "envoy.yaml")), &file); err != nil || len(file.Resources) != 1 {
+	if err := yaml.Unmarshal([]byte(content(t, folder, "envoy-secret")), &file); err != nil || len(file.Resources) != 1 {
 		t.Fatalf("%v, %+v", err, file)
 	}
 	return strings.TrimPrefix(file.Resources[0].Secret.Secret.Inline, "Bearer ")
