@@ -54,6 +54,7 @@ type heldKeys struct {
 	data    map[string][]byte
 	primary string
 	ids     map[string]struct{}
+	keys    []Key
 	aead    tink.AEAD
 	prf     prf.PRF
 }
@@ -112,11 +113,20 @@ func newKeyring(data map[string][]byte, sealing, fingerprint *keyset.Handle) (*K
 		if err != nil {
 			return nil, fmt.Errorf("%s: key %d of %d cannot be read", SealingKeyset, i+1, sealing.Len())
 		}
+		id := keyIDText(entry.KeyID())
 		if entry.KeyStatus() == keyset.Enabled {
-			held.ids[keyIDText(entry.KeyID())] = struct{}{}
+			held.ids[id] = struct{}{}
 		}
-		if entry.IsPrimary() {
-			held.primary = keyIDText(entry.KeyID())
+		switch {
+		case entry.IsPrimary():
+			held.primary = id
+			held.keys = append(held.keys, Key{id, KeyPrimary})
+		case entry.KeyStatus() != keyset.Enabled:
+			held.keys = append(held.keys, Key{id, KeyDisabled})
+		case held.primary == "":
+			held.keys = append(held.keys, Key{id, KeyDecryptOnly})
+		default: // keys are added at the end: this one came after the one that seals
+			held.keys = append(held.keys, Key{id, KeyDistributed})
 		}
 	}
 	var err error

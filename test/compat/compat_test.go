@@ -112,6 +112,37 @@ func TestEveryCredentialOpens(t *testing.T) {
 	}
 }
 
+// A keyring of an earlier version is rotated like one of this version, and opens what it has sealed for as long as its key is
+// there.
+func TestEveryKeyringCanBeRotated(t *testing.T) {
+	t.Parallel()
+	for version, read := range versions(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			stored, err := seal.ParseKeyring(read.Keyring.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rotated, err := stored.WithNewKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rotated, err = rotated.WithPrimary(rotated.Keys()[len(rotated.Keys())-1].ID); err != nil {
+				t.Fatal(err)
+			}
+			if !rotated.Follows(stored) || rotated.ID() == stored.ID() {
+				t.Error("what came of the keyring is not known for it")
+			}
+			for i := range read.Accounts {
+				name := read.Accounts[i].Name
+				if diff := cmp.Diff(read.Opened[name], open(t, rotated, &read.Accounts[i])); diff != "" {
+					t.Errorf("the credential of %s (-stored +opened):\n%s", name, diff)
+				}
+			}
+		})
+	}
+}
+
 // What is restored into a cluster with the definitions of this version comes back as it was: nothing in it is refused, and
 // nothing dropped.
 func TestEveryObjectIsTakenAndKeptWhole(t *testing.T) {
