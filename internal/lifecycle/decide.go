@@ -23,6 +23,8 @@ const (
 	ImportToken Action = "ImportToken"
 	// Adopt seals anew, for this account, what was sealed for an earlier one.
 	Adopt Action = "Adopt"
+	// Reseal seals anew, under the key in use, what was sealed under an earlier one.
+	Reseal Action = "Reseal"
 )
 
 // Three faults can be mended without an event that reaches us: a Secret without our label that stands in the account's
@@ -77,6 +79,8 @@ func guards() []rule {
 		{"exchange open", func(f *Facts, _ time.Time) bool { return f.ExchangeOpen }, Rest},
 		{"adoption asked for", func(f *Facts, _ time.Time) bool { return adoptWanted(f) }, Adopt},
 		{"credential not ours or not readable", found(credentialFault), Rest},
+		// Before all that may keep an account from being refreshed: an earlier key goes only when nothing names it any more.
+		{"sealed under an earlier key", func(f *Facts, _ time.Time) bool { return resealable(f) }, Reseal},
 		{"client not available", found(clientAvailable), Rest},
 		{"client not ready", found(clientReady), Rest},
 		{"scope not allowed", found(scopesAllowed), Rest},
@@ -177,10 +181,16 @@ func writableTime(f *Facts) time.Time {
 	return f.SecretRefused.Add(publishLook)
 }
 
+// resealable: it is the account's turn to be sealed anew. Not while its refresh token is being spent: whoever does so writes
+// the result on the copy that it has claimed, and seals that under the key in use anyhow.
+func resealable(f *Facts) bool {
+	return f.Reseal && f.Credential.State == CredentialHeld && !claimed(f)
+}
+
 // publishable: there is a credential, or a key, that may be in the Secret, and the Secret is ours to write.
 func publishable(f *Facts) bool {
 	if keyed(f) {
-		return f.Account.DeletionTimestamp.IsZero() && f.APIKey.Held && f.Secret != SecretForeign
+		return f.Account.DeletionTimestamp.IsZero() && f.APIKey.Held && f.Secret != SecretForeign && secretFault(f) == nil
 	}
 	return f.Account.DeletionTimestamp.IsZero() && f.Credential.State == CredentialHeld && f.Credential.HasAccessToken &&
 		rolledBack(f) == nil && f.Secret != SecretForeign && secretFault(f) == nil && scopeExceeded(f) == nil

@@ -36,6 +36,8 @@ type Facts struct {
 	Import Import
 	// APIKey is the key that the account publishes, where that is its grant.
 	APIKey APIKey
+	// Reseal: what is held was sealed under an earlier key, and this account is the next one to be sealed anew.
+	Reseal bool
 	// ExchangeOpen: this process has a token request of the account under way, or holds a result of one that is not kept yet.
 	ExchangeOpen bool
 	// ClaimHolder says whose the claim in the status is; "" where there is none.

@@ -104,6 +104,39 @@ func TestDecideAdoption(t *testing.T) {
 	})
 }
 
+func TestDecideReseal(t *testing.T) {
+	t.Parallel()
+	earlier := func(f *lifecycle.Facts) { f.Reseal = true }
+	reseals := acts("sealed under an earlier key", lifecycle.Reseal)
+	publishes := reseals
+	publishes.Publish = true
+	inState := func(state lifecycle.CredentialState) func(*lifecycle.Facts) {
+		return change(earlier, func(f *lifecycle.Facts) { f.Credential = lifecycle.Credential{State: state} })
+	}
+	final := failing(oauth.RefreshTokenRejected, time.Hour, 0)
+	decideAll(t, map[string]planCase{
+		"what was sealed under an earlier key is sealed anew":        {rotating(), earlier, reseals},
+		"so is a client's own access":                                {healthy(), earlier, reseals},
+		"before it is refreshed, which can wait for one write":       {overdue(), earlier, reseals},
+		"though the account is suspended":                            {rotating(), change(earlier, suspended), reseals},
+		"though there is no client":                                  {rotating(), change(earlier, func(f *lifecycle.Facts) { f.Client = nil }), reseals},
+		"though the Secret is another's":                             {rotating(), change(earlier, func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretForeign }), reseals},
+		"though the provider has refused it for good":                {rotating(), change(earlier, final), reseals},
+		"though it was put back: what is held stays what it is":      {rotating(), change(earlier, func(f *lifecycle.Facts) { f.HighestRotation = 1 << 20 }), reseals},
+		"the Secret is put right beside it":                          {rotating(), change(earlier, func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretAbsent }), publishes},
+		"never while its refresh token is claimed":                   {overdue(), change(earlier, claimed(lifecycle.ClaimForeign, 1, 0)), rests("claimed by another")},
+		"nor while a result of this process's own is on its way":     {overdue(), change(earlier, func(f *lifecycle.Facts) { f.ExchangeOpen = true }), rests("exchange open")},
+		"not while the keyring is missing":                           {rotating(), change(earlier, func(f *lifecycle.Facts) { f.KeyringMissing = true }), rests("keyring missing")},
+		"nor under a definition that would drop it":                  {rotating(), change(earlier, func(f *lifecycle.Facts) { f.SchemaTooOld = true }), rests("schema too old")},
+		"nor where the account goes":                                 {rotating(), change(earlier, deleted), rests("deleted")},
+		"what does not open is not written over":                     {rotating(), inState(lifecycle.CredentialUnreadable), rests("credential not ours or not readable")},
+		"nor what is of a later version":                             {rotating(), inState(lifecycle.CredentialNewerFormat), rests("credential not ours or not readable")},
+		"nor what was made elsewhere":                                {rotating(), inState(lifecycle.CredentialElsewhere), rests("credential not ours or not readable")},
+		"nor what lacks its key":                                     {rotating(), inState(lifecycle.CredentialKeyMissing), rests("keyring missing")},
+		"where there is nothing, there is nothing to be sealed anew": {fresh(), earlier, lifecycle.Plan{Rule: "no credential", Action: lifecycle.Exchange, Scopes: []string{"read"}}},
+	})
+}
+
 func deleted(f *lifecycle.Facts) { f.Account.DeletionTimestamp = when(ago(time.Second)) }
 
 func suspended(f *lifecycle.Facts) { f.Account.Spec.Suspend = true }
