@@ -37,6 +37,12 @@ const (
 	// come. A time that is not later than the account's last refresh asks for nothing.
 	AnnotationRefreshRequestedAt = Group + "/refresh-requested-at"
 
+	// AnnotationRotateKey on the keyring Secret, with the id of the key that seals at present, has the operator replace it by
+	// a new one. AnnotationRetireKey, with the id of a key that only opens any more, has it remove that key, once nothing is
+	// sealed under it.
+	AnnotationRotateKey = Group + "/rotate-key"
+	AnnotationRetireKey = Group + "/retire-key"
+
 	// AnnotationAllowDelete on an account, with the account's name, lets it be deleted although a person's consent goes with it.
 	AnnotationAllowDelete = Group + "/allow-delete"
 )

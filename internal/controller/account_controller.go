@@ -151,6 +151,8 @@ func (r *AccountReconciler) act(ctx context.Context, facts *lifecycle.Facts, pla
 		err = r.importToken(ctx, facts)
 	case lifecycle.Adopt:
 		err = r.adopt(ctx, facts)
+	case lifecycle.Reseal:
+		err = r.sealAnew(ctx, facts)
 	case lifecycle.Rest:
 	}
 	if errors.Is(err, errSchemaTooOld) {

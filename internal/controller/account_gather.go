@@ -55,6 +55,7 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 		return nil, err
 	}
 	r.gatherClaim(facts)
+	facts.Reseal = r.memory.of(account).reseal && underEarlierKey(keyring, account)
 	facts.Import, err = r.gatherImport(ctx, facts)
 	return facts, err
 }

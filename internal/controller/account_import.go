@@ -204,6 +204,46 @@ func (r *AccountReconciler) reseal(ctx context.Context, facts *lifecycle.Facts, 
 	return nil
 }
 
+// sealAnew seals what the account holds under the key in use, on the very copy that the plan was made from. It is the same
+// credential, of the same rotation: nothing else in the status changes.
+func (r *AccountReconciler) sealAnew(ctx context.Context, facts *lifecycle.Facts) error {
+	ctx, cancel := context.WithTimeout(detached(ctx), writeDeadline)
+	defer cancel()
+	// One try for each turn: an API server that refuses it must not keep the account from being refreshed.
+	r.memory.update(facts.Account, func(m *accountMemory) { m.reseal = false })
+	keyring, present := r.Keyring.current()
+	if !present {
+		return errKeyringGone
+	}
+	known, held := openCredential(keyring, r.subject(facts.Account), facts.Account)
+	if known.State != lifecycle.CredentialHeld {
+		return fmt.Errorf("open the credential: %s", known.State)
+	}
+	if err := r.Schema.prove(ctx, facts.Account, false); err != nil {
+		return err
+	}
+	sealed, err := keyring.Seal(seal.PurposeCredential, r.subject(facts.Account), held)
+	if err != nil {
+		return fmt.Errorf("seal the credential: %w", err)
+	}
+	anew := facts.Account.DeepCopy()
+	anew.Status.SealedCredential = sealed
+	if err := r.updateStatus(ctx, anew); err != nil {
+		return err
+	}
+	facts.Account, facts.Reseal = anew, false
+	return nil
+}
+
+// underEarlierKey: the account's credential is sealed under another key than the one in use.
+func underEarlierKey(keyring *seal.Keyring, account *v1alpha1.ConnectedAccount) bool {
+	if keyring == nil || account.Status.SealedCredential == "" {
+		return false
+	}
+	id, err := seal.KeyID(account.Status.SealedCredential)
+	return err == nil && id != keyring.ID()
+}
+
 // secretWritable finds out, before a refresh token is spent, whether the token Secret can be written, unless this process
 // has done so before.
 func (r *AccountReconciler) secretWritable(ctx context.Context, facts *lifecycle.Facts, held seal.Credential) (*lifecycle.Finding, error) {

@@ -24,6 +24,8 @@ const (
 	// on where the API server answers with a no. What cannot be had again is written until it is written.
 	settleDeadline = 60 * time.Second
 	keepPatience   = 5 * time.Second
+	// keyringTrust is how long after a token request its result is sealed without a look at the keyring.
+	keyringTrust = time.Minute
 	// settleTry bounds one of those writes.
 	settleTry = 15 * time.Second
 	// settlePause is the longest pause between two of them.
@@ -52,17 +54,22 @@ func (o *outcome) irreplaceable() bool {
 // there, whoever wrote that; nothing else of the account is touched. The facts then speak of what was written.
 func (r *AccountReconciler) settle(ctx context.Context, facts *lifecycle.Facts, o *outcome) error {
 	sealed := ""
-	if o.credential != nil {
-		keyring, _ := r.Keyring.current()
-		var err error
-		if sealed, err = keyring.Seal(seal.PurposeCredential, r.subject(facts.Account), *o.credential); err != nil {
-			return fmt.Errorf("seal the credential: %w", err)
-		}
-	}
 	started := r.Clock.Now()
+	looked := started
+	if sent := r.memory.of(facts.Account).lastAttempt; !sent.IsZero() {
+		looked = sent
+	}
 	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.3, Steps: 1 << 16, Cap: settlePause}
 	for {
-		err := r.settleOnce(ctx, facts, o, sealed)
+		if r.Clock.Since(looked) > keyringTrust {
+			r.lookAtKeyring(ctx)
+			looked = r.Clock.Now()
+		}
+		var err error
+		if sealed, err = r.sealedNow(facts, o, sealed); err != nil {
+			return err
+		}
+		err = r.settleOnce(ctx, facts, o, sealed)
 		if err == nil || errors.Is(err, errSuperseded) || !o.irreplaceable() && r.gaveUp(err, started) {
 			return err
 		}
@@ -81,6 +88,33 @@ func (r *AccountReconciler) settle(ctx context.Context, facts *lifecycle.Facts, 
 			return err
 		}
 	}
+}
+
+// lookAtKeyring finds out what the keyring is by now. A process that was paused, or whose provider took its time, may have
+// missed that the key which it would seal with was retired. Without an answer, what is known has to do.
+func (r *AccountReconciler) lookAtKeyring(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTry)
+	defer cancel()
+	if err := r.Keyring.look(ctx); err != nil {
+		log.FromContext(ctx).Info("the keyring could not be read before a result is sealed", "error", err.Error())
+	}
+}
+
+// sealedNow is the credential as it is to be written, under the key that is in use by now: writing it can take longer than
+// that key lives.
+func (r *AccountReconciler) sealedNow(facts *lifecycle.Facts, o *outcome, before string) (string, error) {
+	if o.credential == nil {
+		return "", nil
+	}
+	keyring, _ := r.Keyring.current()
+	if id, err := seal.KeyID(before); err == nil && id == keyring.ID() {
+		return before, nil
+	}
+	sealed, err := keyring.Seal(seal.PurposeCredential, r.subject(facts.Account), *o.credential)
+	if err != nil {
+		return "", fmt.Errorf("seal the credential: %w", err)
+	}
+	return sealed, nil
 }
 
 // gaveUp: what can be had again is not worth more writes.

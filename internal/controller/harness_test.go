@@ -276,8 +276,8 @@ type wire struct {
 	refuse func(*http.Request) int
 	// lose has the answers to requests lost on their way back.
 	lose func(*http.Request) bool
-	// frozen holds back what a watch of accounts brings, while it is locked.
-	frozen sync.RWMutex
+	// frozen holds back what a watch of accounts brings, while it is locked, and frozenKeyring, what that of the keyring does.
+	frozen, frozenKeyring sync.RWMutex
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -307,6 +307,9 @@ func (w *wire) wrap(next http.RoundTripper) http.RoundTripper {
 		}
 		if err == nil && strings.HasSuffix(request.URL.Path, "/connectedaccounts") && request.URL.Query().Get("watch") != "" {
 			response.Body = &frozenBody{response.Body, &w.frozen}
+		}
+		if err == nil && strings.HasSuffix(request.URL.Path, "/"+operatorNamespace+"/secrets") && request.URL.Query().Get("watch") != "" {
+			response.Body = &frozenBody{response.Body, &w.frozenKeyring}
 		}
 		return response, err
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -38,10 +40,17 @@ type KeyringSource struct {
 	Live   client.Reader
 	// Namespace is the operator's.
 	Namespace string
+	Clock     clock.PassiveClock
 
 	mu      sync.Mutex
 	keyring *seal.Keyring
 	present bool
+	// stored is the Secret's metadata as it was last seen, and since, when each key was first seen in its present state.
+	stored metav1.ObjectMeta
+	since  map[seal.Key]time.Time
+	// laps starts laps of accounts; nil: this replica makes none yet. accounts are all of them.
+	laps     workqueue.TypedRateLimitingInterface[reconcile.Request]
+	accounts func(context.Context, ...client.ListOption) []reconcile.Request
 }
 
 // current is the keyring that this process began with, to open with; and whether it may be sealed with: whether its
@@ -109,25 +118,14 @@ func (k *KeyringSource) follow(ctx context.Context, secrets cache.Cache, account
 	if err != nil {
 		return nil, fmt.Errorf("watch the keyring: %w", err)
 	}
-	var mu sync.Mutex
-	var laps workqueue.TypedRateLimitingInterface[reconcile.Request]
-	lookAgain := func(changed bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		if !changed || laps == nil {
-			return
-		}
-		for _, request := range accounts(ctx) {
-			laps.Add(request)
-		}
-	}
+	k.accounts = accounts
 	take := func(object any) {
 		if stored, is := object.(*corev1.Secret); is {
-			lookAgain(k.take(ctx, stored))
+			k.take(ctx, stored)
 		}
 	}
 	following, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: take, UpdateFunc: func(_, stored any) { take(stored) }, DeleteFunc: func(any) { lookAgain(k.gone(ctx)) },
+		AddFunc: take, UpdateFunc: func(_, stored any) { take(stored) }, DeleteFunc: func(any) { k.gone(ctx) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch the keyring: %w", err)
@@ -136,11 +134,29 @@ func (k *KeyringSource) follow(ctx context.Context, secrets cache.Cache, account
 		if !toolscache.WaitForCacheSync(ctx.Done(), following.HasSynced) {
 			return errors.New("the keyring's watch did not begin in time")
 		}
-		mu.Lock()
-		laps = queue
-		mu.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.laps = queue
 		return nil
 	}), nil
+}
+
+// queue is where laps are started; nil: this replica makes none yet.
+func (k *KeyringSource) queue() workqueue.TypedRateLimitingInterface[reconcile.Request] {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.laps
+}
+
+// lookAgain has every account looked at, whoever noticed that the keyring has changed.
+func (k *KeyringSource) lookAgain(ctx context.Context) {
+	queue := k.queue()
+	if queue == nil {
+		return
+	}
+	for _, request := range k.accounts(ctx) {
+		queue.Add(request)
+	}
 }
 
 // look reads the keyring from the API server, for work that is done before any lap.
@@ -161,9 +177,23 @@ func (k *KeyringSource) look(ctx context.Context) error {
 	return nil
 }
 
-// take judges what the Secret holds now, and reports whether anything changed. What does not hold the key in use is
-// another keyring, whatever it is.
-func (k *KeyringSource) take(ctx context.Context, stored *corev1.Secret) bool {
+// take takes up what the Secret holds now.
+func (k *KeyringSource) take(ctx context.Context, stored *corev1.Secret) {
+	if k.judge(ctx, stored) {
+		k.lookAgain(ctx)
+	}
+}
+
+// gone takes up that the Secret was deleted.
+func (k *KeyringSource) gone(ctx context.Context) {
+	if k.judgeGone(ctx) {
+		k.lookAgain(ctx)
+	}
+}
+
+// judge judges what the Secret holds now, and reports whether anything changed. What does not come of the keyring in use is
+// another one, whatever it is.
+func (k *KeyringSource) judge(ctx context.Context, stored *corev1.Secret) bool {
 	read, err := seal.ParseKeyring(stored.Data)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -173,18 +203,81 @@ func (k *KeyringSource) take(ctx context.Context, stored *corev1.Secret) bool {
 		k.present = false
 		log.FromContext(ctx).Error(err, "the keyring Secret cannot be used", "namespace", k.Namespace, "name", KeyringName)
 		return was
-	case k.keyring != nil && !read.Contains(k.keyring.ID()):
+	case k.keyring != nil && !read.Follows(k.keyring):
 		k.present = false
-		log.FromContext(ctx).Error(errors.New("the keyring was replaced"), "the Secret does not hold the key in use: restore it from a backup", "namespace", k.Namespace, "name", KeyringName)
+		log.FromContext(ctx).Error(errors.New("the keyring was replaced"), "the Secret does not hold the key in use, or another fingerprint key: restore it from a backup",
+			"namespace", k.Namespace, "name", KeyringName, "key", k.keyring.ID())
 		return was
 	}
 	same := was && maps.EqualFunc(k.keyring.Data(), read.Data(), bytes.Equal)
-	k.keyring, k.present = read, true
+	k.keyring, k.present, k.stored = read, true, stored.ObjectMeta
+	since, now := map[seal.Key]time.Time{}, k.Clock.Now()
+	for _, key := range read.Keys() {
+		since[key] = now
+		if at, known := k.since[key]; known {
+			since[key] = at
+		}
+	}
+	k.since = since
 	return !same
 }
 
-// gone notes that the Secret was deleted, and reports whether that is news.
-func (k *KeyringSource) gone(ctx context.Context) bool {
+// keyringNow is what is known of a keyring that may be used.
+type keyringNow struct {
+	*seal.Keyring
+	// rotate and retire are what the Secret's annotations ask for.
+	rotate, retire string
+	// stored is the Secret, without what is in it.
+	stored *corev1.Secret
+	since  map[seal.Key]time.Time
+}
+
+// now returns what is known of the keyring; false: it may not be used at present.
+func (k *KeyringSource) now() (keyringNow, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.present {
+		return keyringNow{}, false
+	}
+	return keyringNow{
+		Keyring: k.keyring, since: k.since,
+		rotate: k.stored.Annotations[v1alpha1.AnnotationRotateKey], retire: k.stored.Annotations[v1alpha1.AnnotationRetireKey],
+		stored: &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: k.stored.Namespace, Name: k.stored.Name, UID: k.stored.UID}},
+	}, true
+}
+
+// change writes another keyring in the place of the one that is stored, if that is what is known of it here. It is written
+// as a whole, over the very version that it was made from.
+func (k *KeyringSource) change(ctx context.Context, change func(*seal.Keyring) (*seal.Keyring, error)) error {
+	stored := &corev1.Secret{}
+	if err := k.Live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: KeyringName}, stored); err != nil {
+		return fmt.Errorf("read the keyring Secret: %w", err)
+	}
+	k.take(ctx, stored)
+	if _, present := k.current(); !present {
+		return errKeyringGone
+	}
+	read, err := seal.ParseKeyring(stored.Data) // not what is known by now, which may be of another version
+	if err != nil {
+		return fmt.Errorf("read the keyring: %w", err)
+	}
+	next, err := change(read)
+	if err != nil {
+		return fmt.Errorf("change the keyring: %w", err)
+	}
+	if !next.Follows(read) {
+		return errors.New("change the keyring: nothing is written that would not be taken for it")
+	}
+	stored.Data = next.Data()
+	if err := k.Client.Update(ctx, stored, client.FieldOwner(fieldOwner)); err != nil {
+		return fmt.Errorf("update the keyring Secret: %w", err)
+	}
+	k.take(ctx, stored)
+	return nil
+}
+
+// judgeGone notes that the Secret was deleted, and reports whether that is news.
+func (k *KeyringSource) judgeGone(ctx context.Context) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	log.FromContext(ctx).Error(errors.New("the keyring Secret was deleted"), "restore it from a backup: until then no token is refreshed", "namespace", k.Namespace, "name", KeyringName)

@@ -30,6 +30,8 @@ type accountMemory struct {
 	// held: a credential was seen. rotation is the highest of them.
 	held     bool
 	rotation int64
+	// reseal: it is this account's turn to be sealed anew, under the key in use.
+	reseal bool
 	// secret is the token Secret that was last seen to be right. writable is the name and type of the one that could be written.
 	secret   string
 	writable string

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
 // Metrics tells a monitoring system of accounts and token requests. What is said of an account is worked out when it is
@@ -23,8 +24,12 @@ type Metrics struct {
 	duration   *prometheus.HistogramVec
 	lostTokens *prometheus.CounterVec
 
+<<<<<<< HEAD
 	expiration, ready, expired *prometheus.Desc
 	open, waiting, circuit     *prometheus.Desc
+=======
+	expiration, ready, expired, sealed *prometheus.Desc
+>>>>>>> 04495c5 (Rotate the keyring's keys when its Secret is annotated, and retire one that nothing needs)
 
 	mu       sync.Mutex
 	accounts map[types.NamespacedName]accountMetrics
@@ -39,6 +44,8 @@ type accountMetrics struct {
 	// since is when expiration was noted; before it, expiredSeconds were counted.
 	since          time.Time
 	expiredSeconds float64
+	// key is the id of the key under which the credential is sealed; "": there is none, or its key cannot be told.
+	key string
 }
 
 // NewMetrics prepares the metrics; the caller registers them.
@@ -60,9 +67,13 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 		expiration: prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
 		ready:      prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
 		expired:    prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
+<<<<<<< HEAD
 		open:       prometheus.NewDesc("oauth_operator_token_requests_open", "Token requests that are under way, by client.", owner[:2], nil),
 		waiting:    prometheus.NewDesc("oauth_operator_token_requests_waiting", "Accounts that wait for their turn to make a token request, by client.", owner[:2], nil),
 		circuit:    prometheus.NewDesc("oauth_operator_circuit_open", "1 while token requests of a client are held back because others have failed, by the accounts' namespace; empty where all are held back.", append(owner[:2:2], "namespace"), nil),
+=======
+		sealed:     prometheus.NewDesc("oauth_operator_sealed_credentials", "Credentials in the status of accounts, by the id of the key under which they are sealed.", []string{"key"}, nil),
+>>>>>>> 04495c5 (Rotate the keyring's keys when its Secret is annotated, and retire one that nothing needs)
 		accounts:   map[types.NamespacedName]accountMetrics{},
 	}
 }
@@ -81,6 +92,7 @@ func (m *Metrics) observe(key types.NamespacedName, status *v1alpha1.ConnectedAc
 	known := m.accounts[key]
 	known.expiredSeconds += known.expiredSince(now)
 	known.since = now
+	known.key, _ = seal.KeyID(status.SealedCredential)
 	known.ready = meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
 	if published {
 		known.expiration = time.Time{}
@@ -139,9 +151,13 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	out <- m.expiration
 	out <- m.ready
 	out <- m.expired
+<<<<<<< HEAD
 	out <- m.open
 	out <- m.waiting
 	out <- m.circuit
+=======
+	out <- m.sealed
+>>>>>>> 04495c5 (Rotate the keyring's keys when its Secret is annotated, and retire one that nothing needs)
 }
 
 // Collect is part of prometheus.Collector.
@@ -153,6 +169,15 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	defer m.mu.Unlock()
 	m.collectPace(out)
 	now := m.clock.Now()
+	sealed := map[string]int{}
+	for _, known := range m.accounts {
+		if known.key != "" {
+			sealed[known.key]++
+		}
+	}
+	for key, count := range sealed {
+		out <- prometheus.MustNewConstMetric(m.sealed, prometheus.GaugeValue, float64(count), key)
+	}
 	for key, known := range m.accounts {
 		ready := 0.0
 		if known.ready {

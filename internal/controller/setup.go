@@ -80,7 +80,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	if err != nil {
 		return err
 	}
-	keyring := &KeyringSource{Client: manager.GetClient(), Live: manager.GetAPIReader(), Namespace: options.Namespace}
+	keyring := &KeyringSource{Client: manager.GetClient(), Live: manager.GetAPIReader(), Namespace: options.Namespace, Clock: options.Clock}
 	if err := keyring.Ensure(ctx); err != nil {
 		return err
 	}
@@ -113,8 +113,13 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	if err := manager.Add(&recovery{accounts}); err != nil {
 		return fmt.Errorf("add the recovery: %w", err)
 	}
+<<<<<<< HEAD
 	if err := manager.Add(lastRequests{options.InFlight}); err != nil {
 		return fmt.Errorf("add what waits for the last requests: %w", err)
+=======
+	if err := manager.Add(&keyRotation{accounts: accounts}); err != nil {
+		return fmt.Errorf("add the rotation of keys: %w", err)
+>>>>>>> 04495c5 (Rotate the keyring's keys when its Secret is annotated, and retire one that nothing needs)
 	}
 	return accounts.setup(ctx, manager, tokenSecrets, labelled, keyringSecret, options.Workers)
 }

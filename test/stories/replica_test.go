@@ -105,7 +105,7 @@ func (w *world) newReplica(name, dir string) *replica {
 	r.accounts = &controller.AccountReconciler{
 		Client: cached, Live: live, TokenSecrets: labelled{live, v1alpha1.LabelAccount},
 		Credentials: &controller.ConsentedSecrets{Metadata: labelled{live, v1alpha1.LabelCredential}, Live: live},
-		Keyring:     &controller.KeyringSource{Client: cached, Live: live, Namespace: operatorNamespace},
+		Keyring:     &controller.KeyringSource{Client: cached, Live: live, Namespace: operatorNamespace, Clock: now},
 		Transports:  &controller.Transports{Egress: oauth.Egress{AllowLoopback: true}, Clock: now},
 		Schema:      &controller.SchemaProof{Client: cached, Clock: now},
 		InFlight:    &controller.InFlight{}, Metrics: controller.NewMetrics(now), Events: nobody{}, Clock: now,
