@@ -27,14 +27,24 @@ func keyringSecret() *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: controller.KeyringName}}
 }
 
-// askKeyring annotates the keyring Secret, as an administrator would.
+// askKeyring annotates the keyring Secret, as an administrator would, until the spec ends.
 func askKeyring(ctx context.Context, key, value string) {
 	GinkgoHelper()
+	DeferCleanup(askNothing)
 	change(ctx, keyringSecret(), func(secret *corev1.Secret) {
 		if secret.Annotations == nil {
 			secret.Annotations = map[string]string{}
 		}
 		secret.Annotations[key] = value
+	})
+}
+
+// askNothing takes back what was asked for: what is left of one spec must not be carried out in the next.
+func askNothing(ctx context.Context) {
+	GinkgoHelper()
+	change(ctx, keyringSecret(), func(secret *corev1.Secret) {
+		delete(secret.Annotations, v1alpha1.AnnotationRotateKey)
+		delete(secret.Annotations, v1alpha1.AnnotationRetireKey)
 	})
 }
 
