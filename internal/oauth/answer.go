@@ -65,6 +65,7 @@ func judge(r *reply, grant GrantType) (Answer, *Error) {
 	case r.isRedirect():
 		return Answer{}, r.failure(RequestRejected, reasonRedirect)
 	}
+	r = r.unpacked()
 	found, problem := readFields(r.header, r.body)
 	switch {
 	case !r.tooLarge && problem == "" && isPresent(found.Error):
@@ -73,14 +74,12 @@ func judge(r *reply, grant GrantType) (Answer, *Error) {
 		return Answer{}, statusAnswer(r, grant)
 	case r.tooLarge:
 		return Answer{}, r.failure(OutcomeUnknown, reasonTooLarge)
-	case problem != "" && problem != reasonDuplicate:
-		return Answer{}, r.failure(InvalidResponse, problem)
 	default:
 		return grantedAnswer(r, found, problem, grant)
 	}
 }
 
-// grantedAnswer judges a 2xx answer whose body is an object. The refresh token comes first and for itself: it may be
+// grantedAnswer judges a 2xx answer by what could be read of it. The refresh token comes first and for itself: it may be
 // the only successor of one that is spent, and a flaw of the rest must not cost it.
 func grantedAnswer(r *reply, found fields, problem string, grant GrantType) (Answer, *Error) {
 	var refresh secret.Value

@@ -2,7 +2,6 @@ package oauth_test
 
 import (
 	"net/http"
-	"strconv"
 	"testing"
 	"time"
 
@@ -133,88 +132,4 @@ func TestWholeAnswer(t *testing.T) {
 	if diff := cmp.Diff([]string{"contact", "invoices"}, got.Scopes()); diff != "" {
 		t.Error(diff)
 	}
-}
-
-func FuzzParseAnswer(f *testing.F) {
-	for _, body := range []string{
-		goodBody, `{"error":"invalid_client"}`, `{"access_token":"a","access_token":"b"}`, `{"access_token":"\ud800","expires_in":1e999}`,
-		`{"access_token":"a","scope":["a",null],"refresh_token":"r","expires_in":"-0"}`, `<html>`, ``, `[[[[`, "{\"access_token\":\"a\xff\"}",
-		`{"access_token":7,"refresh_token":"r"}`, `{"refresh_token":"r","refresh_token":"r"}`, `{"refresh_token":"a b","error":null,"error":1}`,
-		`{"error":"invalid_grant","error_description":"Already being PROCESSED","refresh_token":"r"}`,
-	} {
-		for _, contentType := range []string{"application/json", "text/html; charset=utf-16", ""} {
-			for _, status := range []int{200, 302, 400, 503} {
-				f.Add([]byte(body), contentType, status)
-			}
-		}
-	}
-	f.Fuzz(func(t *testing.T, body []byte, contentType string, status int) {
-		for _, grant := range []oauth.GrantType{oauth.GrantClientCredentials, oauth.GrantRefreshToken} {
-			answer, err := oauth.Judge(status, http.Header{"Content-Type": {contentType}}, body, grant, start())
-			if err == nil {
-				checkFuzzedAnswer(t, answer, grant, status)
-				continue
-			}
-			checkFuzzedError(t, err, status)
-			checkSalvaged(t, answer, failureOf(t, err), grant)
-		}
-	})
-}
-
-func checkFuzzedError(t *testing.T, err error, status int) {
-	t.Helper()
-	failure := failureOf(t, err)
-	checkFailure(t, err, failure.Class)
-	if failure.Class == oauth.NotSent || failure.Status != status || (failure.RetryAfter != 0) != (failure.Class == oauth.Throttled) {
-		t.Errorf("%+v", failure)
-	}
-}
-
-func checkFuzzedAnswer(t *testing.T, answer oauth.Answer, grant oauth.GrantType, status int) {
-	t.Helper()
-	if status < 200 || status > 299 {
-		t.Errorf("a token was taken with status %d", status)
-	}
-	for _, token := range []secret.Value{answer.AccessToken, answer.RefreshToken} {
-		for _, c := range []byte(token.Reveal()) {
-			if c <= ' ' || c > '~' {
-				t.Errorf("a token holds %s", strconv.Quote(token.Reveal()))
-			}
-		}
-	}
-	if answer.AccessToken.Empty() || answer.AccessToken.Len() > 16<<10 || grant == oauth.GrantClientCredentials && !answer.RefreshToken.Empty() {
-		t.Errorf("%+v", answer)
-	}
-	if l := answer.Lifetime; l != nil && (*l < 0 || *l > 3650*24*time.Hour || *l%time.Second != 0) {
-		t.Errorf("lifetime %v", *l)
-	}
-}
-
-// checkSalvaged holds what comes beside an error against the rule: a refresh token, where one may be kept, and its time.
-func checkSalvaged(t *testing.T, answer oauth.Answer, failure *oauth.Error, grant oauth.GrantType) {
-	t.Helper()
-	if answer.RefreshToken.Empty() {
-		if diff := cmp.Diff(oauth.Answer{}, answer); diff != "" {
-			t.Errorf("an error came with an answer: %s", diff)
-		}
-		return
-	}
-	want := oauth.Answer{RefreshToken: answer.RefreshToken, ReceivedTime: start()}
-	if diff := cmp.Diff(want, answer); diff != "" {
-		t.Errorf("a refresh token was salvaged with more than its time: %s", diff)
-	}
-	if failure.Class != oauth.InvalidResponse || failure.Code != "" || grant != oauth.GrantRefreshToken || failure.Status/100 != 2 {
-		t.Errorf("a refresh token was salvaged from %s of %s", failure.Class, grant)
-	}
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, value := range []string{"", "120", "-1", "1e99", "NaN", "0x1p-2", start().Format(http.TimeFormat), "soon"} {
-		f.Add(value)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		if wait := oauth.RetryAfter(value, start()); wait < time.Second || wait > time.Hour {
-			t.Errorf("%q: %v", value, wait)
-		}
-	})
 }

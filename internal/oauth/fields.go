@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"mime"
@@ -38,18 +39,29 @@ type fields struct {
 // namesError reports whether the answer is an error, or says something of one that nobody can read.
 func (f fields) namesError() bool { return isPresent(f.Error) || f.repeated["error"] }
 
-// readFields reads the body as one JSON object; reason is "" if it is one. With reasonDuplicate, and with no other
-// reason, the fields are filled in all the same, for the sake of those that are not repeated. Names are case-sensitive and may not come
-// twice; members that are not ours may, and are ignored (RFC 6749 section 5.1). The content decides, not the media
-// type: providers send JSON as text/html and login pages as application/json.
+// readFields reads the body as one JSON object; reason is "" if it is one, and is labelled as one. Where there is a reason,
+// the fields are filled in all the same if they can be read beyond doubt, for the sake of a refresh token: what is wrong
+// with its surroundings does not make it another one. Names are case-sensitive and may not come twice; members that are
+// not ours may, and are ignored (RFC 6749 section 5.1). The content decides, not the media type: providers send JSON as
+// text/html and login pages as application/json.
 func readFields(header http.Header, body []byte) (found fields, reason string) {
-	if encoding := strings.Join(header.Values("Content-Encoding"), ","); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return fields{}, reasonEncoding
+	label := ""
+	switch {
+	case !isPlain(header): // what could be decoded was, see unpack
+		label = reasonEncoding
+	case !isUTF8Declared(header):
+		label = reasonCharset
 	}
-	if !isUTF8Declared(header) {
-		return fields{}, reasonCharset
+	if found, reason = readObject(body); label != "" {
+		return found, label
 	}
-	body = bytes.Trim(body, " \t\r\n")
+	return found, reason
+}
+
+// readObject reads one JSON object. With reasonDuplicate and reasonSurplus the fields are filled in, with no other reason.
+func readObject(body []byte) (found fields, reason string) {
+	// A byte order mark says nothing; a reader may ignore it (RFC 8259 section 8.1).
+	body = bytes.Trim(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), " \t\r\n")
 	switch {
 	case len(body) == 0:
 		return fields{}, reasonEmpty
@@ -58,6 +70,9 @@ func readFields(header http.Header, body []byte) (found fields, reason string) {
 	case body[0] != '{':
 		return fields{}, reasonNotJSON
 	}
+	if body, reason = cutSurplus(body); reason == reasonNotJSON {
+		return fields{}, reason
+	}
 	// Only the members above are tracked for duplicates, because the rest is not decoded. That matters: the list of
 	// duplicates ends at a hundred, and others could fill it.
 	duplicates, err := kjson.UnmarshalStrict(body, &found, kjson.DisallowDuplicateFields)
@@ -65,7 +80,7 @@ func readFields(header http.Header, body []byte) (found fields, reason string) {
 	case err != nil:
 		return fields{}, reasonNotJSON
 	case len(duplicates) == 0:
-		return found, ""
+		return found, reason
 	}
 	found.repeated = map[string]bool{}
 	for _, duplicate := range duplicates {
@@ -76,6 +91,24 @@ func readFields(header http.Header, body []byte) (found fields, reason string) {
 		found.repeated[field.FieldPath()] = true
 	}
 	return found, reasonDuplicate
+}
+
+// cutSurplus gives the object without what follows it. An object that is whole is no part of an answer that was cut; but
+// another one behind it could say something else, so that nobody knows which counts.
+func cutSurplus(body []byte) (object []byte, reason string) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	var first json.RawMessage
+	if decoder.Decode(&first) != nil {
+		return nil, reasonNotJSON
+	}
+	switch surplus := body[decoder.InputOffset():]; {
+	case len(surplus) == 0:
+		return body, ""
+	case bytes.ContainsRune(surplus, '{'):
+		return nil, reasonNotJSON
+	default:
+		return first, reasonSurplus
+	}
 }
 
 // saysInProcess reports whether an error's description says that the request is being processed already. Some servers
@@ -90,6 +123,33 @@ func saysInProcess(body []byte) bool {
 	}
 	text, _ := readText(found.Description)
 	return strings.Contains(strings.ToLower(text), "already being processed")
+}
+
+// coding is what Content-Encoding says in all of its lines, in lower case.
+func coding(header http.Header) string {
+	return strings.ToLower(strings.TrimSpace(strings.Join(header.Values("Content-Encoding"), ",")))
+}
+
+// isPlain reports whether the body is said to be as it is.
+func isPlain(header http.Header) bool { return coding(header) == "" || coding(header) == "identity" }
+
+// unpack undoes gzip, which nobody asked for, but which some servers and what stands before them send all the same: the
+// only successor of a refresh token may be in it. What is no gzip in truth, or of another coding, is left as it is.
+func unpack(header http.Header, body []byte) (plainHeader http.Header, unpacked []byte, tooLarge bool) {
+	if said := coding(header); said != "gzip" && said != "x-gzip" {
+		return header, body, false
+	}
+	from, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return header, body, false
+	}
+	unpacked, tooLarge, err = readBody(from)
+	if err != nil {
+		return header, body, false
+	}
+	plainHeader = header.Clone()
+	plainHeader.Del("Content-Encoding")
+	return plainHeader, unpacked, tooLarge
 }
 
 // isUTF8Declared refuses a declared charset other than UTF-8, and a Content-Type that declares one illegibly.

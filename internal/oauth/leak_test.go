@@ -48,33 +48,44 @@ func TestLeaksAreFoundByTheirForms(t *testing.T) {
 // S43: whatever the server says, and wherever, none of it is in the error.
 func TestSecretEchoedByTheServerIsNowhere(t *testing.T) {
 	t.Parallel()
+	words := vocabulary(t)
 	for name, form := range encodings(testClientSecret) {
-		body := strconv.Quote(form)
-		rows := map[string]hostileRow{
-			"as error":             rejected(oauth.RequestRejected, 1, answer(400, "application/json", `{"error":`+body+`}`)),
-			"as error with 401":    rejected(oauth.ClientRejected, 1, answer(401, "application/json", `{"error":`+body+`}`, "WWW-Authenticate: Basic realm="+body)),
-			"as error with 200":    rejected(oauth.InvalidResponse, 1, ok(`{"error":`+body+`}`)),
-			"as error object":      rejected(oauth.InvalidResponse, 1, ok(`{"error":{"`+form+`":`+body+`}}`)),
-			"as description":       rejected(oauth.ClientRejected, 1, answer(400, "application/json", `{"error":"invalid_client","error_description":`+body+`,"error_uri":`+body+`}`)),
-			"as token type":        rejected(oauth.InvalidResponse, 1, ok(`{"access_token":"a","token_type":`+body+`}`)),
-			"as bad JSON":          rejected(oauth.InvalidResponse, 1, ok(`{"access_token":"`+form)),
-			"as a number":          rejected(oauth.InvalidResponse, 1, ok(`{"access_token":`+form+`}`)),
-			"as a page":            rejected(oauth.OutcomeUnknown, 1, answer(502, "text/html", "<p>"+form)),
-			"as reason phrase":     rejected(oauth.RequestRejected, 1, raw("HTTP/1.1 403 "+form+"\r\nContent-Length: 0\r\n\r\n")),
-			"as protocol":          rejected(oauth.OutcomeUnknown, 1, raw(form+" 200 OK\r\n\r\n")),
-			"as status":            rejected(oauth.OutcomeUnknown, 1, raw("HTTP/1.1 "+form+"\r\n\r\n")),
-			"as header line":       rejected(oauth.OutcomeUnknown, 1, raw("HTTP/1.1 200 OK\r\n"+form+"\r\n\r\n")),
-			"as content length":    rejected(oauth.OutcomeUnknown, 1, raw("HTTP/1.1 200 OK\r\nContent-Length: "+form+"\r\n\r\n")),
-			"as transfer encoding": rejected(oauth.OutcomeUnknown, 1, raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: "+form+"\r\n\r\n")),
-			"as chunk size":        rejected(oauth.OutcomeUnknown, 1, raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+form+"x\r\n")),
-			"as trailer":           rejected(oauth.OutcomeUnknown, 1, raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"+form+"\r\n\r\n")),
-			"as location":          rejected(oauth.RequestRejected, 1, answer(302, "", "", "Location: https://"+form)),
-			"as content type":      rejected(oauth.InvalidResponse, 1, answer(200, "application/json; charset="+form, goodBody)),
-		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			runHostile(t, rows)
+			for _, r := range echoRows(form) {
+				t.Run(r.behaviour, func(t *testing.T) {
+					t.Parallel()
+					play(t, words, r, oauth.GrantClientCredentials, r.credentials)
+				})
+			}
 		})
+	}
+}
+
+func echoRows(form string) []row {
+	const asked, mine = oauth.RequestRejected, oauth.ClientRejected
+	body := strconv.Quote(form)
+	return []row{
+		refused("S43", "as error", asked, asked, replies(withStatus(400, `{"error":`+body+`}`))),
+		refused("S43", "as error with 401", mine, mine, replies(withStatus(401, `{"error":`+body+`}`, "WWW-Authenticate: Basic realm="+body))),
+		invalid("S43", "as error with 200", says(`{"error":`+body+`}`)),
+		invalid("S43", "as error object", says(`{"error":{"`+form+`":`+body+`}}`)),
+		refused("S43", "as description", mine, mine, replies(withStatus(400, `{"error":"invalid_client","error_description":`+body+`,"error_uri":`+body+`}`))),
+		invalid("S43", "as token type", says(`{"access_token":"a","token_type":`+body+`}`)),
+		invalid("S43", "as bad JSON", says(`{"access_token":"`+form)),
+		invalid("S43", "as a number", says(`{"access_token":`+form+`}`)),
+		doubtful("S43", "as a page", replies(answer(502, "text/html", "<p>"+form))),
+		refused("S43", "as reason phrase", asked, asked, replies(raw("HTTP/1.1 403 "+form+"\r\nContent-Length: 0\r\n\r\n"))),
+		doubtful("S43", "as protocol", replies(raw(form+" 200 OK\r\n\r\n"))),
+		doubtful("S43", "as status", replies(raw("HTTP/1.1 "+form+"\r\n\r\n"))),
+		doubtful("S43", "as header line", replies(raw(okHead+form+"\r\n\r\n"))),
+		doubtful("S43", "as content length", replies(raw(okHead+"Content-Length: "+form+"\r\n\r\n"))),
+		doubtful("S43", "as transfer encoding", replies(raw(okHead+"Transfer-Encoding: "+form+"\r\n\r\n"))),
+		doubtful("S43", "as chunk size", replies(raw(okHead+"Transfer-Encoding: chunked\r\n\r\n"+form+"x\r\n"))),
+		doubtful("S43", "as trailer", replies(raw(okHead+"Transfer-Encoding: chunked\r\n\r\n0\r\n"+form+"\r\n\r\n"))),
+		refused("S43", "as location", asked, asked, replies(answer(302, "", "", "Location: https://"+form))),
+		invalid("S43", "as content type", replies(withType("application/json; charset="+form, goodBody))),
+		invalid("S43", "as content encoding", replies(packed(200, goodBody, form))),
 	}
 }
 

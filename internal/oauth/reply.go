@@ -58,6 +58,14 @@ func (r *reply) isRedirect() bool { return r.status >= 300 && r.status <= 399 }
 
 func (r *reply) isSuccess() bool { return r.status >= 200 && r.status <= 299 }
 
+// unpacked gives the reply without its content coding, where that can be undone.
+func (r *reply) unpacked() *reply {
+	plain := *r
+	plain.header, plain.body, plain.tooLarge = unpack(r.header, r.body)
+	plain.tooLarge = plain.tooLarge || r.tooLarge
+	return &plain
+}
+
 // readBody reads the whole body, or says that it is too large; what was read of it is of no use then.
 func readBody(from io.Reader) (body []byte, tooLarge bool, err error) {
 	body, err = io.ReadAll(io.LimitReader(from, maxBodyBytes+1))
@@ -145,7 +153,8 @@ func bytesOf(values []string) (all [][]byte) {
 // A 2xx answer to a refresh (or a code) is judged twice. If the access token cannot be used, but the answer names no
 // error and holds exactly one well-formed refresh token, then the old refresh token is probably spent and this one is
 // its only successor: it is returned, in an Answer that holds nothing else but ReceivedTime, together with an error of
-// class InvalidResponse. If nobody can say which refresh token counts, or the one that came cannot be one, the class is
+// class InvalidResponse. Nor does it matter there that the answer is labelled wrongly, or that something follows it which
+// is no other object. If nobody can say which refresh token counts, or the one that came cannot be one, the class is
 // OutcomeUnknown, whatever the access token is. In all other cases an error comes with an empty Answer.
 func (r Reply) Judge(grant GrantType) (Answer, error) {
 	answer, failure := judge(r.inner(), grant)

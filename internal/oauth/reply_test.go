@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +71,7 @@ func TestAStoredReplyIsJudgedAsTheFreshOne(t *testing.T) {
 
 func TestAnAnswerTooLargeIsStoredAsThat(t *testing.T) {
 	t.Parallel()
-	s := serve(t, flood(t, "HTTP/1.1 200 OK\r\n\r\n"+rotatedBody, strings.Repeat(" ", 1<<16)))
+	s := serve(t, flood("HTTP/1.1 200 OK\r\n\r\n"+rotatedBody, strings.Repeat(" ", 1<<16)))
 	ready, err := newClient(t, nil).Ready(t.Context(), registration(s.url()), refreshWith("r"))
 	if err != nil {
 		t.Fatal(err)
@@ -184,8 +185,19 @@ func FuzzDecodeReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, encoded []byte) {
 		reply, err := oauth.DecodeReply(encoded)
 		if err != nil {
+			if reply != (oauth.Reply{}) || !slices.Contains([]string{
+				"these bytes are not an encoded reply", "the encoded reply is of a version that is not known to this program",
+			}, err.Error()) {
+				t.Errorf("refused with %q", err)
+			}
 			return
 		}
+		if n := len(reply.Encode()); n > len(encoded)+1000 {
+			t.Errorf("%d bytes became %d", len(encoded), n)
+		}
 		checkSurvivesStorage(t, reply, oauth.GrantRefreshToken, oauth.GrantClientCredentials)
+		if text := reply.String() + fmt.Sprintf("%+v%#v", reply, &reply); strings.ReplaceAll(text, "[redacted]", "") != "" {
+			t.Errorf("it prints %q", text)
+		}
 	})
 }

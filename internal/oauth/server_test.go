@@ -32,6 +32,7 @@ const (
 	testClientSecret = "pl4nted-client-s3cret"
 	testToken        = "pl4nted-access-t0ken"
 	testRefreshToken = "pl4nted-r3fresh-token"
+	heldRefreshToken = "pl4nted-held-r3fresh"
 	short            = 300 * time.Millisecond
 	long             = 20 * time.Second
 	goodBody         = `{"access_token":"` + testToken + `","token_type":"Bearer","expires_in":3600}`
@@ -51,6 +52,7 @@ type server struct {
 	listener net.Listener
 	respond  responder
 	done     chan struct{} // closed when the test ends, for responders that hang
+	arrived  chan struct{} // gets a value for each request
 
 	mu          sync.Mutex
 	connections int
@@ -80,7 +82,7 @@ func serveTLS(t *testing.T, config *tls.Config, respond responder) *server {
 
 func serveOn(t *testing.T, listener net.Listener, respond responder) *server {
 	t.Helper()
-	s := &server{listener: listener, respond: respond, done: make(chan struct{})}
+	s := &server{listener: listener, respond: respond, done: make(chan struct{}), arrived: make(chan struct{}, 1000)}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -141,6 +143,10 @@ func (s *server) handle(conn net.Conn) {
 		s.mu.Lock()
 		s.requests = append(s.requests, seen)
 		s.mu.Unlock()
+		select {
+		case s.arrived <- struct{}{}:
+		default: // a test that makes so many does not wait for them
+		}
 		if !s.respond(conn, seen) {
 			return
 		}
@@ -246,6 +252,11 @@ type authority struct {
 }
 
 func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	return authorityFor(t)
+}
+
+func authorityFor(t testing.TB) *authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
