@@ -92,7 +92,7 @@ func OpenJournal(o JournalOptions) (*Journal, error) {
 		wake: make(chan struct{}, 1), synced: make(chan struct{}),
 	}
 	if err := j.takeOver(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the journal: %w", err), lock.Close(), root.Close())
+		return nil, errors.Join(fmt.Errorf("open the journal: %w", err), unlockJournal(lock), root.Close())
 	}
 	go j.syncInBackground()
 	return j, nil
@@ -140,7 +140,7 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	syncErr := j.syncErr
 	j.mu.Unlock()
-	if err := errors.Join(syncErr, j.root.Close(), j.lock.Close()); err != nil {
+	if err := errors.Join(syncErr, j.root.Close(), unlockJournal(j.lock)); err != nil {
 		return fmt.Errorf("close the journal: %w", err)
 	}
 	return nil

@@ -74,6 +74,13 @@ func lockJournal(root *os.Root) (*os.File, error) {
 	return file, nil
 }
 
+// unlockJournal gives the lock up. Closing the file alone does not, while a child of this process is being started: it
+// holds all open files until it runs its own program.
+func unlockJournal(file *os.File) error {
+	err := retryInterrupted(func() error { return syscall.Flock(int(file.Fd()), syscall.LOCK_UN) })
+	return errors.Join(err, file.Close())
+}
+
 // retryInterrupted calls until no signal comes in between.
 func retryInterrupted(call func() error) error {
 	for {
