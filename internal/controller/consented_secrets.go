@@ -253,6 +253,9 @@ func refreshTokenFault(value []byte) string {
 	if fault := textFault(value, "refresh token"); fault != "" {
 		return fault
 	}
+	if strings.Contains(string(value), " ") {
+		return "it contains a space, which no refresh token has that can be sent: write the token alone"
+	}
 	if len(value) > maxRefreshToken {
 		return "it is longer than 16 KiB, which no refresh token is"
 	}

@@ -88,6 +88,7 @@ var _ = Describe("A refresh token to import", func() {
 		}, "SecretKeyMissing", "nothing under the key refresh_token", nothingMore),
 		Entry("S01 a newline at the end", func(source *corev1.Secret) { source.StringData["refresh_token"] += "\n" }, "SecretKeyMissing", "ends with a newline", nothingMore),
 		Entry("S01 an empty value", func(source *corev1.Secret) { source.StringData["refresh_token"] = "" }, "SecretKeyMissing", "nothing under the key", nothingMore),
+		Entry("S01 a space within it", func(source *corev1.Secret) { source.StringData["refresh_token"] = "Bearer abc" }, "SecretKeyMissing", "contains a space", nothingMore),
 		Entry("S01 something else", func(source *corev1.Secret) { source.StringData["refresh_token"] = "zwei Wörter" }, "SecretKeyMissing", "printable ASCII only", nothingMore),
 	)
 
