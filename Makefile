@@ -33,6 +33,10 @@ test: build controlplane tools ## Run all tests against a real API server; the l
 	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  go test -json -p 2 $(RACE) -timeout 20m $(if $(COUNT),-count=$(COUNT)) $(if $(RUN),-run '$(RUN)') $(PACKAGES) | go run ./hack/testsum
 
+.PHONY: fuzz
+fuzz: ## Fuzz every parser of what strangers write, one after the other, each for FUZZTIME=10m. PACKAGES selects.
+	@hack/fuzz.sh '$(or $(FUZZTIME),10m)' $(PACKAGES)
+
 .PHONY: test-faults
 test-faults: build controlplane ## Kill, stop and cut off the real operator at every point of a rotation, and judge what was lost. SEED=1. Twenty minutes.
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./test/faults

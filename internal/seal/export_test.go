@@ -11,6 +11,12 @@ func DecodeEntry(uid, claimID string, text []byte) (Entry, error) {
 // EncodeEntry is the content of the file that Slot.Write makes.
 func EncodeEntry(e Entry) ([]byte, error) { return encodeEntry(e) }
 
+// ParseFileName lets the tests show the name of a file to its reader.
+func ParseFileName(name, suffix string) (uid, claimID string, ours bool) {
+	key, ours := parseFileName(name, suffix)
+	return key.uid, key.claimID, ours
+}
+
 // Unsynced counts what is written and not yet taken up by the background.
 func (j *Journal) Unsynced() int {
 	j.mu.Lock()

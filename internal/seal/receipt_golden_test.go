@@ -63,17 +63,21 @@ func TestGoldenReceiptsOpenForEver(t *testing.T) {
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			text, err := fs.ReadFile(os.DirFS(goldenReceiptFolder), name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var golden receiptVector
-			if err := json.Unmarshal(text, &golden); err != nil { //nolint:musttag // seal.Subject goes by its own names, which are settled
-				t.Fatal(err)
-			}
-			checkReceiptVector(t, golden)
+			checkReceiptVector(t, readReceiptVector(t, name))
 		})
 	}
+}
+
+func readReceiptVector(tb testing.TB, name string) (golden receiptVector) {
+	tb.Helper()
+	text, err := fs.ReadFile(os.DirFS(goldenReceiptFolder), name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &golden); err != nil { //nolint:musttag // seal.Subject goes by its own names, which are settled
+		tb.Fatal(err)
+	}
+	return golden
 }
 
 func checkReceiptVector(t *testing.T, golden receiptVector) {
