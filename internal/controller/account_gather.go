@@ -43,7 +43,7 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 	}
 	facts.InputsHash = inputsHash(account, inputs)
 	r.gatherTurn(facts, inputs)
-	_, present := r.Keyring.current()
+	keyring, present := r.Keyring.current()
 	facts.KeyringMissing = !present
 	held, err := r.gatherToken(ctx, facts)
 	if err != nil {

@@ -24,12 +24,8 @@ type Metrics struct {
 	duration   *prometheus.HistogramVec
 	lostTokens *prometheus.CounterVec
 
-<<<<<<< HEAD
-	expiration, ready, expired *prometheus.Desc
-	open, waiting, circuit     *prometheus.Desc
-=======
 	expiration, ready, expired, sealed *prometheus.Desc
->>>>>>> 04495c5 (Rotate the keyring's keys when its Secret is annotated, and retire one that nothing needs)
+	open, waiting, circuit             *prometheus.Desc
 
 	mu       sync.Mutex
 	accounts map[types.NamespacedName]accountMetrics
@@ -67,13 +63,10 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 		expiration: prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
 		ready:      prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
 		expired:    prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
-<<<<<<< HEAD
 		open:       prometheus.NewDesc("oauth_operator_token_requests_open", "Token requests that are under way, by client.", owner[:2], nil),
 		waiting:    prometheus.NewDesc("oauth_operator_token_requests_waiting", "Accounts that wait for their turn to make a token request, by client.", owner[:2], nil),
 		circuit:    prometheus.NewDesc("oauth_operator_circuit_open", "1 while token requests of a client are held back because others have failed, by the accounts' namespace; empty where all are held back.", append(owner[:2:2], "namespace"), nil),
-=======
 		sealed:     prometheus.NewDesc("oauth_operator_sealed_credentials", "Credentials in the status of accounts, by the id of the key under which they are sealed.", []string{"key"}, nil),
->>>>>>> 04495c5 (Rotate the keyring's keys when its Secret is annotated, and retire one that nothing needs)
 		accounts:   map[types.NamespacedName]accountMetrics{},
 	}
 }
@@ -151,13 +144,10 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	out <- m.expiration
 	out <- m.ready
 	out <- m.expired
-<<<<<<< HEAD
 	out <- m.open
 	out <- m.waiting
 	out <- m.circuit
-=======
 	out <- m.sealed
->>>>>>> 04495c5 (Rotate the keyring's keys when its Secret is annotated, and retire one that nothing needs)
 }
 
 // Collect is part of prometheus.Collector.

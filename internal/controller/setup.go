@@ -113,13 +113,11 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	if err := manager.Add(&recovery{accounts}); err != nil {
 		return fmt.Errorf("add the recovery: %w", err)
 	}
-<<<<<<< HEAD
 	if err := manager.Add(lastRequests{options.InFlight}); err != nil {
 		return fmt.Errorf("add what waits for the last requests: %w", err)
-=======
+	}
 	if err := manager.Add(&keyRotation{accounts: accounts}); err != nil {
 		return fmt.Errorf("add the rotation of keys: %w", err)
->>>>>>> 04495c5 (Rotate the keyring's keys when its Secret is annotated, and retire one that nothing needs)
 	}
 	return accounts.setup(ctx, manager, tokenSecrets, labelled, keyringSecret, options.Workers)
 }
