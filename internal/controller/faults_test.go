@@ -367,7 +367,6 @@ var _ = Describe("A token request that fails", func() {
 		},
 		Entry("invalid_client", provider.RefuseWith(401, "invalid_client"), "ClientRejected"),
 		Entry("invalid_scope", provider.RefuseWith(400, "invalid_scope"), "RequestRejected"),
-		Entry("a throttle", provider.Throttle(429, "120"), "Throttled"),
 		Entry("a page in place of an answer", provider.ReplyWith(200, http.Header{"Content-Type": {"text/html"}}, "<html>sign in</html>"), "InvalidResponse"),
 		Entry("a dropped connection", provider.Drop(), "OutcomeUnknown"),
 		Entry("a redirect", provider.ReplyWith(307, http.Header{"Location": {"/elsewhere"}}, ""), "RequestRejected"),

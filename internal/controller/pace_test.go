@@ -125,7 +125,11 @@ var _ = Describe("The circuit of a client", func() {
 		s.create(ctx, second, other)
 		becomesReady(ctx, other)
 		Expect(rests(ctx, second)).To(Equal("client held back"))
-		pass(ctx, 100*time.Second, second)
+		By("an edit of the account, which does not give the server less time")
+		change(ctx, first, func(a *v1alpha1.ConnectedAccount) { a.Spec.OnBehalfOf = "acct_8f2" })
+		suite.clock.ahead.Add(int64(31 * time.Second))
+		Expect(rests(ctx, first)).To(Equal("client held back"))
+		pass(ctx, 69*time.Second, second)
 		Eventually(condition(ctx, second, "Ready")).Should(Equal("False Throttled"))
 		Expect(s.provider.TokenRequests()).To(Equal(1 + 1))
 
