@@ -38,9 +38,11 @@ const (
 	AnnotationRefreshRequestedAt = Group + "/refresh-requested-at"
 
 	// AnnotationRotateKey on the keyring Secret, with the id of the key that seals at present, has the operator replace it by
-	// a new one. AnnotationRetireKey, with the id of a key that only opens any more, has it remove that key, once nothing is
-	// sealed under it.
+	// a new one.
 	AnnotationRotateKey = Group + "/rotate-key"
+
+	// AnnotationRetireKey on the keyring Secret, with the id of a key that only opens any more, has the operator remove that
+	// key, once nothing is sealed under it.
 	AnnotationRetireKey = Group + "/retire-key"
 
 	// AnnotationAllowDelete on an account, with the account's name, lets it be deleted although a person's consent goes with it.

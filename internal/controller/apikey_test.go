@@ -17,10 +17,10 @@ import (
 )
 
 // keySecret is a Secret with an API key, as its owner gives it to the operator, and the key.
-func (s *stage) keySecret(name string) (source *corev1.Secret, key string) {
-	key = fmt.Sprintf("planted-key-%s-%d", name, time.Now().UnixNano())
+func (s *stage) keySecret() (source *corev1.Secret, key string) {
+	key = fmt.Sprintf("planted-key-%d", time.Now().UnixNano())
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name, Labels: map[string]string{v1alpha1.LabelCredential: "true"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "key", Labels: map[string]string{v1alpha1.LabelCredential: "true"}},
 		StringData: map[string]string{"api_key": key},
 	}, key
 }
@@ -38,7 +38,7 @@ func (s *stage) keyed(name string, changes ...func(*v1alpha1.ConnectedAccount)) 
 var _ = Describe("An API key", func() {
 	It("is published like a token, follows its Secret, and is nowhere else", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		source, key := s.keySecret("key")
+		source, key := s.keySecret()
 		account := s.keyed("a", func(a *v1alpha1.ConnectedAccount) {
 			a.Spec.OnBehalfOf, a.Spec.OnBehalfOfHeader = "acct_1", "Stripe-Account"
 			a.Spec.Secret.Labels = map[string]v1alpha1.LabelValue{"team": "billing"}
@@ -64,7 +64,7 @@ var _ = Describe("An API key", func() {
 		By("changing the key")
 		next := key + "-next"
 		change(ctx, source, func(secret *corev1.Secret) { secret.StringData = map[string]string{"api_key": next} })
-		Eventually(s.token(ctx, "a")).Should(Equal(next))
+		Eventually(s.token(ctx)).Should(Equal(next))
 		Expect(condition(ctx, account, "Ready")()).To(Equal("True TokenValid"))
 
 		By("looking again")
@@ -87,7 +87,7 @@ var _ = Describe("An API key", func() {
 	DescribeTable("that cannot be used is named, and published as soon as that is mended",
 		func(ctx SpecContext, spoil func(*corev1.Secret), reason, says string) {
 			s := newStage(ctx, time.Hour)
-			good, key := s.keySecret("key")
+			good, key := s.keySecret()
 			spoilt := good.DeepCopy()
 			spoil(spoilt)
 			account := s.keyed("a")
@@ -109,7 +109,7 @@ var _ = Describe("An API key", func() {
 			}
 			s.create(ctx, good)
 			becomesReady(ctx, account)
-			Expect(s.token(ctx, "a")()).To(Equal(key))
+			Expect(s.token(ctx)()).To(Equal(key))
 		},
 		Entry("no Secret", func(secret *corev1.Secret) { secret.Name = "" }, "SecretNotFound", "there is no Secret key in this namespace"),
 		Entry("S01 no label", func(secret *corev1.Secret) { secret.Labels = nil }, "SecretNotConsented", "kubectl label secret -n "),
@@ -124,7 +124,7 @@ var _ = Describe("An API key", func() {
 
 	It("stays published when its Secret is gone or its owner does not consent any more, and the account says so", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		source, key := s.keySecret("key")
+		source, key := s.keySecret()
 		account := s.keyed("a")
 		s.create(ctx, source, account)
 		becomesReady(ctx, account)
@@ -143,16 +143,16 @@ var _ = Describe("An API key", func() {
 		Eventually(condition(ctx, account, "Ready")).Should(Equal("False SecretNotFound"))
 		Expect(rests(ctx, account)).To(Equal("api key"))
 		Expect(projected(s.tokenSecret(ctx, "a"))).To(Equal(before))
-		again, _ := s.keySecret("key")
+		again, _ := s.keySecret()
 		again.StringData["api_key"] = key + "-again"
 		s.create(ctx, again)
-		Eventually(s.token(ctx, "a")).Should(Equal(key + "-again"))
+		Eventually(s.token(ctx)).Should(Equal(key + "-again"))
 		becomesReady(ctx, account)
 	})
 
 	It("is right again in its token Secret after somebody's hand", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		source, _ := s.keySecret("key")
+		source, _ := s.keySecret()
 		account := s.keyed("a")
 		s.create(ctx, source, account)
 		becomesReady(ctx, account)
@@ -170,7 +170,7 @@ var _ = Describe("An API key", func() {
 
 	It("leaves another's Secret of the account's name alone", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		source, _ := s.keySecret("key")
+		source, _ := s.keySecret()
 		theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "taken"}, StringData: map[string]string{"precious": "bytes"}}
 		account := s.keyed("taken")
 		mark := suite.wire.mark()
@@ -188,7 +188,7 @@ var _ = Describe("An API key", func() {
 			}
 			return 0
 		})
-		source, _ := s.keySecret("key")
+		source, _ := s.keySecret()
 		account := s.keyed("a")
 		s.create(ctx, source, account)
 		Eventually(condition(ctx, account, "Ready")).Should(Equal("False SecretWriteFailed"))

@@ -54,7 +54,7 @@ func maySend(t *testing.T, client *oauth.Client, id, clientSecret, token string)
 	t.Helper()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := client.Ready(ended, oauth.Registration{
+	_, err := client.Ready(ended, oauth.Registration{ //nolint:gosec // what a client is made with
 		TokenEndpoint: "https://provider.test/token", ClientID: id, ClientSecret: secret.New(clientSecret), Method: oauth.ClientSecretPost, BodyFormat: oauth.BodyJSON,
 	}, oauth.GrantRequest{Grant: oauth.GrantRefreshToken, RefreshToken: secret.New(token)})
 	return errors.Is(err, context.Canceled) // what cannot be sent is refused before that is looked at

@@ -267,7 +267,8 @@ func (r *keyRotation) usesOf(ctx context.Context, key string) (*keyUses, error) 
 	if err := r.accounts.Client.List(ctx, cached, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("look for what is sealed under a key: %w", err)
 	}
-	if uses.add(cached.Items); uses.needed() {
+	uses.add(cached.Items)
+	if uses.needed() {
 		return uses, nil
 	}
 	page := &v1alpha1.ConnectedAccountList{}
@@ -325,7 +326,8 @@ func (u *keyUses) add(accounts []v1alpha1.ConnectedAccount) {
 		if why == "" {
 			continue
 		}
-		if u.count++; u.count == 1 {
+		u.count++
+		if u.count == 1 {
 			u.account, u.why = accounts[i].DeepCopy(), why
 		}
 	}

@@ -114,6 +114,24 @@ func saidOfKeyring(ctx context.Context) func() []string {
 	}
 }
 
+// callOnce calls the API with what is in a Secret.
+func (s *stage) callOnce(ctx context.Context, web *http.Client, contract provider.Contract, name string) (string, error) {
+	token := &corev1.Secret{}
+	if err := suite.admin.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, token); err != nil {
+		return "", err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.provider.APIEndpoint(contract)+"/invoices", http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Authorization", "Bearer "+string(token.Data["access_token"]))
+	response, err := web.Do(request)
+	if err != nil {
+		return "", err
+	}
+	return response.Status, response.Body.Close()
+}
+
 // caller calls the API with what is in the Secrets, over and over, until it is stopped; it returns what was refused.
 func (s *stage) caller(ctx context.Context, contract provider.Contract, names ...string) (stop func() (calls int, refused []string)) {
 	GinkgoHelper()
@@ -124,22 +142,7 @@ func (s *stage) caller(ctx context.Context, contract provider.Contract, names ..
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	calls, refused := 0, []string(nil)
-	call := func(name string) (string, error) {
-		token := &corev1.Secret{}
-		if err := suite.admin.Get(calling, client.ObjectKey{Namespace: s.namespace, Name: name}, token); err != nil {
-			return "", err
-		}
-		request, err := http.NewRequestWithContext(calling, http.MethodGet, s.provider.APIEndpoint(contract)+"/invoices", http.NoBody)
-		if err != nil {
-			return "", err
-		}
-		request.Header.Set("Authorization", "Bearer "+string(token.Data["access_token"]))
-		response, err := web.Do(request)
-		if err != nil {
-			return "", err
-		}
-		return response.Status, response.Body.Close()
-	}
+	call := func(name string) (string, error) { return s.callOnce(calling, web, contract, name) }
 	for _, name := range names {
 		all.Go(func() {
 			for calling.Err() == nil {

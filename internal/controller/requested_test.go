@@ -18,11 +18,11 @@ func asksAnew(ctx context.Context, account *v1alpha1.ConnectedAccount) {
 	annotate(ctx, account, v1alpha1.AnnotationRefreshRequestedAt, suite.clock.Now().UTC().Format(time.RFC3339))
 }
 
-// token is the access token in the account's Secret.
-func (s *stage) token(ctx context.Context, name string) func() string {
+// token is the access token in the Secret of the account a.
+func (s *stage) token(ctx context.Context) func() string {
 	return func() string {
 		GinkgoHelper()
-		return string(s.tokenSecret(ctx, name).Data["access_token"])
+		return string(s.tokenSecret(ctx, "a").Data["access_token"])
 	}
 }
 
@@ -32,11 +32,11 @@ var _ = Describe("A refresh that is asked for", func() {
 		account := s.account("a", "business")
 		s.create(ctx, s.business(), account)
 		becomesReady(ctx, account)
-		first := s.token(ctx, "a")()
+		first := s.token(ctx)()
 
 		asksAnew(ctx, account)
 		Eventually(rotations(ctx, account)).Should(BeEquivalentTo(2))
-		Eventually(s.token(ctx, "a")).ShouldNot(Equal(first))
+		Eventually(s.token(ctx)).ShouldNot(Equal(first))
 		becomesReady(ctx, account)
 		pass(ctx, time.Minute, account)
 		Expect(rests(ctx, account)).To(beIdle())

@@ -130,7 +130,8 @@ func TestWhatIsSaidOfAnAPIKey(t *testing.T) {
 				t.Error(err)
 			}
 			again := f.Account.Status
-			if settle(f, test.done, noon()); !reflect.DeepEqual(again, f.Account.Status) {
+			settle(f, test.done, noon())
+			if !reflect.DeepEqual(again, f.Account.Status) {
 				t.Errorf("a second lap changes %+v to %+v", again, f.Account.Status)
 			}
 		})

@@ -417,7 +417,7 @@ func FuzzEndpoint(f *testing.F) {
 			f.Add(endpoint, hosts)
 		}
 	}
-	shape := regexp.MustCompile(`^https?://([a-z0-9._-]+|\[[0-9a-f:.]+\]):([1-9][0-9]{0,4})$`)
+	shape := regexp.MustCompile(`^https?://([a-z0-9._-]+|\[[0-9a-f:.]+\]):([1-9]\d{0,4})$`)
 	f.Fuzz(func(t *testing.T, endpoint, annotation string) {
 		hosts := strings.FieldsFunc(annotation, func(c rune) bool { return c == ',' || c == ' ' })
 		allowed := oauth.HostsAllowed(endpoint, hosts)
@@ -428,24 +428,36 @@ func FuzzEndpoint(f *testing.F) {
 			}
 			return
 		}
-		if !shape.MatchString(origin) {
-			t.Errorf("%q has the origin %q", endpoint, origin)
-		}
-		if again, err := oauth.Origin(origin); err != nil || again != origin {
-			t.Errorf("the origin %q has the origin %q, %v", origin, again, err)
-		}
-		_, place, _ := strings.Cut(origin, "://")
-		if oauth.HostsAllowed(endpoint, nil) || !oauth.HostsAllowed(endpoint, []string{place}) || oauth.HostsAllowed(endpoint, []string{"x" + place, place + "0"}) {
-			t.Errorf("%q is allowed by other than %q", endpoint, place)
-		}
-		named := slices.ContainsFunc(hosts, func(entry string) bool {
-			meant, err := oauth.Origin("https://" + entry)
-			return err == nil && meant == "https://"+place
-		})
-		if allowed && !named {
-			t.Errorf("%q is allowed by %q", endpoint, annotation)
-		}
+		checkFuzzedOrigin(t, endpoint, origin, shape)
+		checkFuzzedHosts(t, endpoint, origin, hosts, allowed)
 	})
+}
+
+// checkFuzzedOrigin: an origin has one spelling.
+func checkFuzzedOrigin(t *testing.T, endpoint, origin string, shape *regexp.Regexp) {
+	t.Helper()
+	if !shape.MatchString(origin) {
+		t.Errorf("%q has the origin %q", endpoint, origin)
+	}
+	if again, err := oauth.Origin(origin); err != nil || again != origin {
+		t.Errorf("the origin %q has the origin %q, %v", origin, again, err)
+	}
+}
+
+// checkFuzzedHosts: an endpoint is allowed where its own host and port are named, and nowhere else.
+func checkFuzzedHosts(t *testing.T, endpoint, origin string, hosts []string, allowed bool) {
+	t.Helper()
+	_, place, _ := strings.Cut(origin, "://")
+	if oauth.HostsAllowed(endpoint, nil) || !oauth.HostsAllowed(endpoint, []string{place}) || oauth.HostsAllowed(endpoint, []string{"x" + place, place + "0"}) {
+		t.Errorf("%q is allowed by other than %q", endpoint, place)
+	}
+	named := slices.ContainsFunc(hosts, func(entry string) bool {
+		meant, err := oauth.Origin("https://" + entry)
+		return err == nil && meant == "https://"+place
+	})
+	if allowed && !named {
+		t.Errorf("%q is allowed by %q", endpoint, hosts)
+	}
 }
 
 // FuzzRoots shows that a bundle is read whole or refused, and never quoted.

@@ -18,7 +18,7 @@ func statusRows() (rows []row) {
 		rows = append(rows, taken("H17", fmt.Sprintf("JSON called %q", contentType), testToken, testRefreshToken, replies(withType(contentType, rotatedBody))))
 	}
 	for _, contentType := range []string{"application/json; charset=utf-16", `application/json; charset="ISO-8859-1"`, "application/json; charset=utf-8; charset=utf-16", "text/html; charset=windows-1252", "application/json; charset=utf-7", "application/json; charset="} {
-		rows = append(rows, salvagedAs(testRefreshToken, "H18", fmt.Sprintf("JSON called %q", contentType), replies(withType(contentType, rotatedBody))).saying("charset"))
+		rows = append(rows, rescued("H18", fmt.Sprintf("JSON called %q", contentType), replies(withType(contentType, rotatedBody))).saying("charset"))
 	}
 	for _, status := range []int{400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 418, 422, 423, 424, 428, 431, 444, 451, 499} {
 		class := oauth.RequestRejected
@@ -74,7 +74,7 @@ func bodyRows() (rows []row) {
 		)
 	}
 	for _, surplus := range []string{"x", "\x00", "}", "<!-- served in 3 ms -->", "\n\nWarning: testing", ",", "null", "\xff", `"a"`, "[]", "\xef\xbb\xbf"} {
-		rows = append(rows, salvagedAs(testRefreshToken, "H22", fmt.Sprintf("JSON, then %q", surplus), says(rotatedBody+surplus)).saying("follows"))
+		rows = append(rows, rescued("H22", fmt.Sprintf("JSON, then %q", surplus), says(rotatedBody+surplus)).saying("follows"))
 	}
 	for name, body := range map[string]string{
 		"two objects": rotatedBody + rotatedBody, "two objects, the second one empty": rotatedBody + "{}", "two objects, a line each": rotatedBody + "\n" + rotatedBody,

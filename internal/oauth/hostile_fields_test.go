@@ -51,13 +51,10 @@ func byteRows() (rows []row) {
 			each("H31", "refresh token with "+name, succeeds(1, newAccess("a")), fails(oauth.OutcomeUnknown, 1, unchanged()), says(`{"access_token":"a","refresh_token":"`+text+`"}`)),
 		)
 	}
-	for c := range 0x100 {
-		if c > ' ' && c <= '~' {
-			continue
-		}
+	for _, c := range badBytes() {
 		bad(fmt.Sprintf("U+%04X", c), fmt.Sprintf(`a\u%04xb`, c))
 		if c >= 0x80 || c == ' ' || c == 0x7f {
-			bad(fmt.Sprintf("the byte %#02x", c), "a"+string([]byte{byte(c)})+"b")
+			bad(fmt.Sprintf("the byte %#02x", c), "a"+string([]byte{c})+"b")
 			continue
 		}
 		// JSON does not allow these in a text, so that the answer is none.
@@ -74,6 +71,18 @@ func byteRows() (rows []row) {
 		rows = append(rows, taken("H31", "tokens with "+name, plain, plain, says(`{"access_token":"`+text+`","refresh_token":"`+text+`"}`)))
 	}
 	return rows
+}
+
+// badBytes are those of which no token is made.
+func badBytes() (bad []byte) {
+	for c := byte(0); ; c++ {
+		if c <= ' ' || c > '~' {
+			bad = append(bad, c)
+		}
+		if c == 0xff {
+			return bad
+		}
+	}
 }
 
 // everyCharacter is what a token may hold, as JSON writes it.

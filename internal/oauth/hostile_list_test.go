@@ -53,7 +53,7 @@ func hostileList() map[string]place {
 		"H50": elsewhere("two replicas at once", "H50 that work on the same accounts send each refresh token once", "TestTwoReplicasThatBothBelieveToLead"),
 		"H51": here("in process already"),
 		"H52": elsewhere("refused, while a newer one is stored", "H52 with a refusal, while a newer one was put into the store: the newer one is used"),
-		"H53": missing("a thousand refusals at once", "a breaker for each client; each account backs off by itself"),
+		"H53": elsewhere("a thousand refusals at once", "H53 opens on a bad secret: few requests for many accounts, one event each, and all go on once it is right", "TestWhatOpensACircuit"),
 		"H54": here("throttled"), "H55": here("unavailable"),
 		"H56": elsewhere("client secret rotated", "H56 invalid_client, until the client's new secret is there: tried again at once, and the refresh token is not spent on it"),
 		"H57": elsewhere("endpoint moved", "S12 H57 with another place to send it to: the place hears nothing, not even when the account is deleted"),
@@ -112,7 +112,7 @@ func TestHostileListIsComplete(t *testing.T) {
 func testSources(t *testing.T) string {
 	t.Helper()
 	var sources strings.Builder
-	for _, folder := range []string{"../controller", "../lifecycle", "../../test/stories"} {
+	for _, folder := range []string{"../controller", "../lifecycle", "../pace", "../../test/stories"} {
 		names, err := fs.Glob(os.DirFS(folder), "*_test.go")
 		if err != nil || len(names) == 0 {
 			t.Fatalf("no tests in %s: %v", folder, err)

@@ -42,11 +42,11 @@ func certificateRows() []row {
 		unsent("H10", "for the address as common name alone", certificate(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames, c.Subject.CommonName = nil, nil, "127.0.0.1" })).saying("certificate"),
 		unsent("H10", "for every name", certificate(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"*", "*.0.0.1"} })).saying("another host"),
 		unsent("H10", "a client's certificate", certificate(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })).saying("certificate"),
-		unsent("H10", "another authority than the one that is named", withRoots(answers, func(t *testing.T, _ *authority) []byte { return newAuthority(t).pem() })).saying("tls.caRef"),
-		unsent("H10", "an authority that nobody has named", withRoots(answers, func(*testing.T, *authority) []byte { return nil })).saying("tls.caRef"),
+		unsent("H10", "another authority than the one that is named", withRoots(answers, func(_, other *authority) []byte { return other.pem() })).saying("tls.caRef"),
+		unsent("H10", "an authority that nobody has named", withRoots(answers, func(_, _ *authority) []byte { return nil })).saying("tls.caRef"),
 		unsent("H10", "signed by itself", selfSigned(answers, false)).saying("tls.caRef"),
 		taken("H10", "signed by itself, and named", testToken, testRefreshToken, selfSigned(answers, true)),
-		taken("H10", "one of two authorities that are named", testToken, testRefreshToken, withRoots(answers, func(t *testing.T, ca *authority) []byte { return append(newAuthority(t).pem(), ca.pem()...) })),
+		taken("H10", "one of two authorities that are named", testToken, testRefreshToken, withRoots(answers, func(ca, other *authority) []byte { return append(other.pem(), ca.pem()...) })),
 		unsent("H10", "TLS 1.0 only", config(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 })).saying("TLS 1.2"),
 		unsent("H10", "TLS 1.1 only", config(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS11, tls.VersionTLS11 })).saying("TLS 1.2"),
 		taken("H10", "TLS 1.2 only", testToken, testRefreshToken, config(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 })),
@@ -84,15 +84,17 @@ func manyNames() (names []string) {
 // drain reads until the client hangs up.
 func drain(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
-// withRoots is a server with a sound certificate, and a client that trusts these.
-func withRoots(respond responder, roots func(*testing.T, *authority) []byte) scene {
+// withRoots is a server with a sound certificate of one authority, and a client that trusts what roots makes of that one and
+// another.
+func withRoots(respond responder, roots func(ca, other *authority) []byte) scene {
 	return func(t *testing.T) stage {
 		t.Helper()
 		ca := newAuthority(t)
+		bundle := roots(ca, newAuthority(t))
 		s := serveTLS(t, ca.config(t, nil), respond)
 		return stage{
 			endpoint: "https://127.0.0.1:" + s.port() + "/token", requests: s.awaited,
-			options: func(o *oauth.Options) { o.RootCAs = roots(t, ca) },
+			options: func(o *oauth.Options) { o.RootCAs = bundle },
 		}
 	}
 }
@@ -207,9 +209,9 @@ func helloRequest(keyLog, said string) []byte {
 	sealer, _ := cipher.NewGCM(cipherBlock)
 	sequence := binary.BigEndian.AppendUint64(nil, 1)
 	message := []byte{0, 0, 0, 0} // HelloRequest, empty
-	bound := slices.Concat(sequence, []byte{22, 3, 3, 0, byte(len(message))})
+	bound := slices.Concat(sequence, []byte{22, 3, 3, 0, 4})
 	sealed := sealer.Seal(nil, slices.Concat(salt, sequence), message, bound)
-	return slices.Concat([]byte{22, 3, 3, 0, byte(len(sequence) + len(sealed))}, sequence, sealed)
+	return slices.Concat([]byte{22, 3, 3, 0, 8 + 4 + 16}, sequence, sealed)
 }
 
 // addressRows are H11 and what H09 and H79 say of addresses: what is refused is not connected to, whatever it is called.

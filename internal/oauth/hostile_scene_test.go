@@ -56,8 +56,8 @@ func trusted(change func(*x509.Certificate), configure func(*tls.Config), respon
 }
 
 // bothWires makes a row for http and one for https of one behaviour.
-func bothWires(make func(id, behaviour string, s scene) row, id, behaviour string, respond responder) []row {
-	return []row{make(id, behaviour, replies(respond)), make(id, behaviour+", over TLS", repliesTLS(respond))}
+func bothWires(kind func(id, behaviour string, s scene) row, id, behaviour string, respond responder) []row {
+	return []row{kind(id, behaviour, replies(respond)), kind(id, behaviour+", over TLS", repliesTLS(respond))}
 }
 
 // registered changes how the client is configured.

@@ -16,8 +16,8 @@ const okHead = "HTTP/1.1 200 OK\r\n"
 // transportRows are H01 to H04, H06 and H12 to H15: what a server does to a connection.
 func transportRows() []row {
 	const tooLarge, broken = "larger than 1 MiB", "broke"
-	slow := func(make func(id, behaviour string, s scene) row) func(id, behaviour string, s scene) row {
-		return func(id, behaviour string, s scene) row { return make(id, behaviour, s).shortly() }
+	slow := func(kind func(id, behaviour string, s scene) row) func(id, behaviour string, s scene) row {
+		return func(id, behaviour string, s scene) row { return kind(id, behaviour, s).shortly() }
 	}
 	breaking := func(id, behaviour string, s scene) row { return doubtful(id, behaviour, s).saying(broken) }
 	large := func(id, behaviour string, s scene) row { return doubtful(id, behaviour, s).saying(tooLarge) }
@@ -133,16 +133,16 @@ func encodingRows() []row {
 		invalid("H05", "br", replies(packed(200, "\x0b\x02\x80abc\x03", "br"))).saying(encoded),
 		invalid("H05", "deflate", replies(packed(200, "x\x9c\xab\xae\x05\x00\x01u\x00\xf9", "deflate"))).saying(encoded),
 		invalid("H05", "zstd", replies(packed(200, "\x28\xb5\x2f\xfd\x00", "zstd"))).saying(encoded),
-		salvagedAs(testRefreshToken, "H05", "br is said, and is not there", replies(packed(200, rotatedBody, "br"))).saying(encoded),
-		salvagedAs(testRefreshToken, "H05", "gzip is said, and is not there", replies(packed(200, rotatedBody))).saying(encoded),
-		salvagedAs(testRefreshToken, "H05", "identity and br are said", replies(packed(200, rotatedBody, "identity", "br"))).saying(encoded),
+		rescued("H05", "br is said, and is not there", replies(packed(200, rotatedBody, "br"))).saying(encoded),
+		rescued("H05", "gzip is said, and is not there", replies(packed(200, rotatedBody))).saying(encoded),
+		rescued("H05", "identity and br are said", replies(packed(200, rotatedBody, "identity", "br"))).saying(encoded),
 		taken("H05", "identity is said", testToken, testRefreshToken, replies(packed(200, rotatedBody, "identity"))),
 	}
 }
 
-// salvagedAs is salvaged with another refresh token.
-func salvagedAs(token, id, behaviour string, s scene) row {
-	return each(id, behaviour, fails(oauth.InvalidResponse, 1, unchanged()), fails(oauth.InvalidResponse, 1, newRefresh(token)), s)
+// rescued is salvaged, out of an answer that is rotatedBody but for what is around it.
+func rescued(id, behaviour string, s scene) row {
+	return each(id, behaviour, fails(oauth.InvalidResponse, 1, unchanged()), fails(oauth.InvalidResponse, 1, newRefresh(testRefreshToken)), s)
 }
 
 // redirectRows are H07 to H09.
@@ -202,7 +202,7 @@ func connectionRows() []row {
 		taken("X03", "a few provisional answers before the answer", testToken, testRefreshToken, replies(raw("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+httpAnswer(200, "", rotatedBody)))),
 		taken("X03", "a second answer behind the answer", testToken, testRefreshToken, replies(raw(httpAnswer(200, "", rotatedBody)+httpAnswer(200, "", `{"access_token":"b","refresh_token":"c"}`)))),
 		taken("X03", "a second answer behind the answer, over TLS", testToken, testRefreshToken, repliesTLS(raw(httpAnswer(200, "", rotatedBody)+httpAnswer(200, "", `{"access_token":"b","refresh_token":"c"}`)))),
-		salvagedAs(testRefreshToken, "X03", "a second answer behind a body without a length", replies(raw(okHead+"\r\n"+rotatedBody+okHead+"\r\n"))),
+		rescued("X03", "a second answer behind a body without a length", replies(raw(okHead+"\r\n"+rotatedBody+okHead+"\r\n"))),
 		taken("X04", "cookies, challenges and other services", testToken, testRefreshToken, replies(withStatus(200, rotatedBody,
 			"Set-Cookie: a="+testClientSecret, "WWW-Authenticate: Negotiate", `Alt-Svc: h3=":443"`, "Strict-Transport-Security: max-age=1", "Clear-Site-Data: *"))),
 		refused("X04", "401 with challenges", oauth.ClientRejected, oauth.ClientRejected, replies(withStatus(401, "", "WWW-Authenticate: Basic realm=x", "WWW-Authenticate: Negotiate", "WWW-Authenticate: Digest nonce=x"))),

@@ -144,7 +144,9 @@ func content(t *testing.T, folder, key string) string {
 func kubeletReads(t *testing.T, folder string) string {
 	t.Helper()
 	var config struct {
-		Auths map[string]struct{ Auth string }
+		Auths map[string]struct {
+			Auth string `json:"auth"`
+		} `json:"auths"`
 	}
 	if err := json.Unmarshal([]byte(content(t, folder, ".dockerconfigjson")), &config); err != nil {
 		t.Fatal(err)

@@ -8,8 +8,6 @@ import (
 
 // How a value is put into a text. The quotes are the text's: a format makes safe what stands between them.
 const (
-	// formatRaw puts it in as it is.
-	formatRaw = ""
 	// formatJSON escapes it for the inside of a string in JSON (RFC 8259 section 7), and of all that has the same double
 	// quotes: YAML, netrc, nginx.
 	formatJSON = "json"

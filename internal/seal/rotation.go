@@ -123,7 +123,7 @@ func (k *Keyring) move(id string, from KeyState, change func(*keyset.Manager, ui
 	if err != nil {
 		return nil, fmt.Errorf("%q is no key id", id)
 	}
-	return k.changed(func(manager *keyset.Manager) error { return change(manager, uint32(number)) })
+	return k.changed(func(manager *keyset.Manager) error { return change(manager, uint32(number)) }) //nolint:gosec // it was read as one of 32 bits
 }
 
 // changed returns the keyring after a change to its sealing keys, as it is read back from what is to be stored. All else in

@@ -24,9 +24,10 @@ const (
 	KeyAdd KeyAction = "Add"
 	// KeyPromote makes the key that was added the one that seals.
 	KeyPromote KeyAction = "Promote"
-	// KeyDisable and KeyRemove let a key go, if nothing is sealed under it.
+	// KeyDisable is the first step to let a key go, if nothing is sealed under it.
 	KeyDisable KeyAction = "Disable"
-	KeyRemove  KeyAction = "Remove"
+	// KeyRemove is the second one.
+	KeyRemove KeyAction = "Remove"
 )
 
 // KeyStep is one step of a rotation or a retirement.

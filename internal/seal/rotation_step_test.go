@@ -1,6 +1,7 @@
 package seal_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestTheNextStepOfARotation(t *testing.T) {
 		return func(*seal.Keyring) seal.KeyRequest { return seal.KeyRequest{Rotate: rotate, Retire: retire} }
 	}
 	added, promoted := []step{adds}, []step{adds, promotes(1)}
-	disabled := append(promoted[:2:2], disables(0))
+	disabled := slices.Concat(promoted, []step{disables(0)})
 	cases := map[string]struct {
 		steps   []step
 		asked   func(*seal.Keyring) seal.KeyRequest

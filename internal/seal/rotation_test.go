@@ -1,6 +1,7 @@
 package seal_test
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -13,10 +14,10 @@ import (
 // step is one change of a keyring.
 type step func(*seal.Keyring) (*seal.Keyring, error)
 
-// the keys of a keyring in a rotation, by their place.
-func (s keyAt) of(k *seal.Keyring) string { return k.Keys()[s].ID }
-
+// keyAt is a key of a keyring in a rotation, by its place.
 type keyAt int
+
+func (s keyAt) of(k *seal.Keyring) string { return k.Keys()[s].ID }
 
 func adds(k *seal.Keyring) (*seal.Keyring, error) { return k.WithNewKey() }
 
@@ -84,7 +85,7 @@ func TestAKeyGoesThroughItsStatesInOrder(t *testing.T) {
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		if string(keyring.Data()[seal.FingerprintKeyset]) != string(first.Data()[seal.FingerprintKeyset]) {
+		if !bytes.Equal(keyring.Data()[seal.FingerprintKeyset], first.Data()[seal.FingerprintKeyset]) {
 			t.Errorf("%s: the fingerprint key changed", name)
 		}
 	}

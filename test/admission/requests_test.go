@@ -32,7 +32,7 @@ var _ = Describe("a refresh that is asked for", func() {
 
 	DescribeTable("is refused with anything else, and the message says what to write",
 		func(ctx SpecContext, value string) {
-			refused := Satisfy(func(err error) bool { return apierrors.IsInvalid(err) })
+			refused := Satisfy(apierrors.IsInvalid)
 			saying := MatchError(ContainSubstring("write oauth-operator.dev/refresh-requested-at=$(date -u +%FT%TZ)"))
 			Expect(as(editor).Create(ctx, asks(value))).To(And(refused, saying))
 

@@ -123,13 +123,7 @@ func TestEveryKeyringCanBeRotated(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rotated, err := stored.WithNewKey()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if rotated, err = rotated.WithPrimary(rotated.Keys()[len(rotated.Keys())-1].ID); err != nil {
-				t.Fatal(err)
-			}
+			rotated := rotate(t, stored)
 			if !rotated.Follows(stored) || rotated.ID() == stored.ID() {
 				t.Error("what came of the keyring is not known for it")
 			}
@@ -141,6 +135,21 @@ func TestEveryKeyringCanBeRotated(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rotate makes a new key the one that seals.
+func rotate(t *testing.T, stored *seal.Keyring) *seal.Keyring {
+	t.Helper()
+	added, err := stored.WithNewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := added.Keys()
+	rotated, err := added.WithPrimary(keys[len(keys)-1].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rotated
 }
 
 // What is restored into a cluster with the definitions of this version comes back as it was: nothing in it is refused, and
