@@ -105,37 +105,6 @@ var _ = Describe("Secrets of others", func() {
 		}
 	})
 
-	DescribeTable("a newcomer's mistake is named, calls nobody, and is over as soon as it is mended",
-		func(ctx SpecContext, spoil func(*corev1.Secret), reason, says string) {
-			s := newStage(ctx, time.Hour)
-			good, spoilt := s.credentialSecret("mine"), s.credentialSecret("mine")
-			spoil(spoilt)
-			owner := s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.Authentication.ClientSecretRef.Name = "mine" })
-			account := s.account("a", "bills")
-			if spoilt.Name != "" {
-				s.create(ctx, spoilt)
-			}
-			s.create(ctx, owner, account)
-			s.staysUnused(ctx, owner, account, reason)
-			Expect(clientMessage(ctx, owner)).To(ContainSubstring(says))
-			Expect(readyMessage(ctx, account)).To(ContainSubstring(says), "who looks at the account reads the same")
-
-			if spoilt.Name == "" {
-				s.create(ctx, good)
-			} else {
-				change(ctx, spoilt, func(secret *corev1.Secret) { secret.StringData = good.StringData })
-			}
-			becomesReady(ctx, account)
-		},
-		Entry("no Secret", func(secret *corev1.Secret) { secret.Name = "" }, "SecretNotFound", "there is no Secret mine"),
-		Entry("another key", func(secret *corev1.Secret) {
-			secret.StringData["clientSecret"] = secret.StringData["client_secret"]
-			delete(secret.StringData, "client_secret")
-		}, "SecretKeyMissing", "nothing under the key client_secret"),
-		Entry("a newline at the end", func(secret *corev1.Secret) { secret.StringData["client_secret"] += "\n" }, "SecretKeyMissing", "newline"),
-		Entry("an empty value", func(secret *corev1.Secret) { secret.StringData["client_secret"] = "" }, "SecretKeyMissing", "nothing under the key"),
-	)
-
 	It("takes the client id from a Secret", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		id := s.credentialSecret("registration")

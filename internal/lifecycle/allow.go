@@ -48,7 +48,7 @@ func clientAvailable(f *Facts) *Finding {
 	}
 	if f.Client == nil {
 		return &Finding{v1alpha1.ConditionClientReady, v1alpha1.ReasonClientNotAvailable, fmt.Sprintf(
-			"there is no OAuthClient %s in this namespace: create it, or correct spec.clientRef", ref.Name)}
+			"there is no OAuthClient %s in this namespace: create it, correct spec.clientRef.name, or name the namespace that it is in as spec.clientRef.namespace", ref.Name)}
 	}
 	if !slices.Contains(f.Client.Spec.Grants, f.Account.Spec.Grant.Type) {
 		return &Finding{v1alpha1.ConditionClientReady, v1alpha1.ReasonClientNotAvailable, fmt.Sprintf(
