@@ -279,9 +279,9 @@ func packed(status int, body string, encoding ...string) responder {
 	return answer(status, "application/json", body, lines...)
 }
 
-// chunked is a body in chunks without its end.
-func chunked(body string) string {
-	return fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(body), body)
+// chunkedTokens is an answer with rotated tokens, in chunks without their end.
+func chunkedTokens() string {
+	return fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(rotatedBody), rotatedBody)
 }
 
 func withStatus(status int, body string, headers ...string) responder {

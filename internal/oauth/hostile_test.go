@@ -50,7 +50,9 @@ func fails(class oauth.Class, requests int, after credential) verdict {
 	return verdict{class, requests, after}
 }
 
-func succeeds(requests int, after credential) verdict { return verdict{"", requests, after} }
+func succeeds(requests int, after credential) verdict { //nolint:unparam // no verdict without its number of requests
+	return verdict{"", requests, after}
+}
 
 // credential is what an account holds.
 type credential struct{ access, refresh string }

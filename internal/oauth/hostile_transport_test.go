@@ -19,7 +19,7 @@ func transportRows() []row {
 	slow := func(kind func(id, behaviour string, s scene) row) func(id, behaviour string, s scene) row {
 		return func(id, behaviour string, s scene) row { return kind(id, behaviour, s).shortly() }
 	}
-	breaking := func(id, behaviour string, s scene) row { return doubtful(id, behaviour, s).saying(broken) }
+	breaking := func(behaviour string, s scene) row { return doubtful("H06", behaviour, s).saying(broken) }
 	large := func(id, behaviour string, s scene) row { return doubtful(id, behaviour, s).saying(tooLarge) }
 	spaces := strings.Repeat(" ", 1<<16)
 	return slices.Concat(
@@ -35,7 +35,7 @@ func transportRows() []row {
 		bothWires(slow(doubtful), "H03", "body one byte at a time", drip(okHead+"Content-Length: 99999\r\n\r\n", " ")),
 		bothWires(slow(doubtful), "H03", "tokens, then spaces for ever", drip(okHead+"\r\n"+rotatedBody, " ")),
 		bothWires(slow(doubtful), "H03", "chunk extension one byte at a time", drip(okHead+"Transfer-Encoding: chunked\r\n\r\n2;", "x")),
-		bothWires(slow(doubtful), "H03", "trailer one byte at a time", drip(chunked(rotatedBody)+"0\r\nX: ", "y")),
+		bothWires(slow(doubtful), "H03", "trailer one byte at a time", drip(chunkedTokens()+"0\r\nX: ", "y")),
 		bothWires(slow(doubtful), "H03", "invalid_grant, then spaces for ever", drip("HTTP/1.1 400 Bad Request\r\n\r\n"+`{"error":"invalid_grant"}`, " ")),
 		bothWires(large, "H04", "declared body of 1 GB", flood(okHead+"Content-Length: 1000000000\r\n\r\n", spaces)),
 		bothWires(large, "H04", "endless chunked body", flood(okHead+"Transfer-Encoding: chunked\r\n\r\n", "10000\r\n"+spaces+"\r\n")),
@@ -46,15 +46,15 @@ func transportRows() []row {
 			large("H04", "1 MiB and a byte", says(rotatedBody+strings.Repeat(" ", 1<<20-len(rotatedBody)+1))),
 			refused("H04", "page of 1 GB with 404", oauth.RequestRejected, oauth.RequestRejected, replies(flood("HTTP/1.1 404 Not Found\r\n\r\n", strings.Repeat("<p>", 1<<14)))),
 			refused("H04", "invalid_grant before endless spaces", oauth.RequestRejected, oauth.RequestRejected, replies(flood("HTTP/1.1 400 Bad Request\r\n\r\n"+`{"error":"invalid_grant"}`, spaces))),
-			breaking("H06", "one header of 10 MB", replies(flood(okHead+"X: ", strings.Repeat("a", 1<<16)))),
-			breaking("H06", "10,000 header lines", replies(raw(okHead+strings.Repeat("X-Long-Name: value\r\n", 10_000)+"\r\n"))),
-			breaking("H06", "endless header lines", replies(flood(okHead, strings.Repeat("X: y\r\n", 1000)))),
-			breaking("H06", "status line of 10 MB", replies(flood("HTTP/1.1 200 ", strings.Repeat("K", 1<<16)))),
-			breaking("H06", "endless provisional answers", replies(flood("", strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", 100)))),
-			breaking("H06", "endless provisional answers without headers", replies(flood("", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 100)))),
-			breaking("H06", "endless chunk extension", replies(flood(okHead+"Transfer-Encoding: chunked\r\n\r\n2;", strings.Repeat("x", 1<<16)))),
-			breaking("H06", "a chunk extension on each of endless chunks", replies(flood(okHead+"Transfer-Encoding: chunked\r\n\r\n", strings.Repeat("1;"+strings.Repeat("x", 2000)+"\r\n \r\n", 10)))),
-			breaking("H06", "endless trailers", replies(flood(chunked(rotatedBody)+"0\r\n", strings.Repeat("X: y\r\n", 1000)))),
+			breaking("one header of 10 MB", replies(flood(okHead+"X: ", strings.Repeat("a", 1<<16)))),
+			breaking("10,000 header lines", replies(raw(okHead+strings.Repeat("X-Long-Name: value\r\n", 10_000)+"\r\n"))),
+			breaking("endless header lines", replies(flood(okHead, strings.Repeat("X: y\r\n", 1000)))),
+			breaking("status line of 10 MB", replies(flood("HTTP/1.1 200 ", strings.Repeat("K", 1<<16)))),
+			breaking("endless provisional answers", replies(flood("", strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", 100)))),
+			breaking("endless provisional answers without headers", replies(flood("", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 100)))),
+			breaking("endless chunk extension", replies(flood(okHead+"Transfer-Encoding: chunked\r\n\r\n2;", strings.Repeat("x", 1<<16)))),
+			breaking("a chunk extension on each of endless chunks", replies(flood(okHead+"Transfer-Encoding: chunked\r\n\r\n", strings.Repeat("1;"+strings.Repeat("x", 2000)+"\r\n \r\n", 10)))),
+			breaking("endless trailers", replies(flood(chunkedTokens()+"0\r\n", strings.Repeat("X: y\r\n", 1000)))),
 		},
 		cutRows(),
 		[]row{
@@ -82,9 +82,9 @@ func cutRows() (rows []row) {
 		"H12 a provisional answer":           "HTTP/1.1 100 Continue\r\n\r\n",
 		"H14 all tokens of a longer body":    okHead + "Content-Length: 5000\r\n\r\n" + rotatedBody,
 		"H14 all but the body's last byte":   fmt.Sprintf(okHead+"Content-Length: %d\r\n\r\n%s", len(rotatedBody), rotatedBody[:len(rotatedBody)-1]),
-		"H14 all tokens of more chunks":      chunked(rotatedBody),
+		"H14 all tokens of more chunks":      chunkedTokens(),
 		"H14 half a chunk":                   okHead + "Transfer-Encoding: chunked\r\n\r\nfff\r\n" + rotatedBody,
-		"H14 a last chunk without its end":   chunked(rotatedBody) + "0\r\n",
+		"H14 a last chunk without its end":   chunkedTokens() + "0\r\n",
 		"H14 half of an error":               "HTTP/1.1 400 Bad\r\nContent-Length: 5000\r\n\r\n" + `{"error":"invalid_grant"}`,
 		"H14 half of an error of a client":   "HTTP/1.1 401 Bad\r\nContent-Length: 5000\r\n\r\n" + `{"error":"invalid_client"}`,
 		"H14 half of a packed answer":        okHead + "Content-Encoding: gzip\r\nContent-Length: 5000\r\n\r\n" + gzipOf(rotatedBody),
@@ -248,7 +248,7 @@ func framingRows() (rows []row) {
 	}
 	for name, response := range map[string]string{
 		"two lengths that agree":             body(fmt.Sprintf("HTTP/1.1 200 OK\nContent-Length: %d\nContent-Length: %d", n, n)),
-		"a length that chunks overrule":      strings.Replace(chunked(rotatedBody), "\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n", 1) + "0\r\n\r\n",
+		"a length that chunks overrule":      strings.Replace(chunkedTokens(), "\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n", 1) + "0\r\n\r\n",
 		"a body without a length":            body("HTTP/1.1 200 OK"),
 		"a header that is folded":            body("HTTP/1.1 200 OK\nX: a\n b\n\tc"),
 		"line breaks without CR":             "HTTP/1.1 200 OK\nX: y\n\n" + rotatedBody,
@@ -260,7 +260,7 @@ func framingRows() (rows []row) {
 		"203":                                body("HTTP/1.1 203 Non-Authoritative Information"),
 		"299":                                body("HTTP/1.1 299 Whatever"),
 		"chunk extensions":                   okHead + "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x;a=b;c=\"d\"\r\n%s\r\n0;e\r\n\r\n", n, rotatedBody),
-		"trailers that name other things":    chunked(rotatedBody) + "0\r\nContent-Encoding: br\r\nContent-Type: text/html; charset=utf-16\r\nLocation: /x\r\n\r\n",
+		"trailers that name other things":    chunkedTokens() + "0\r\nContent-Encoding: br\r\nContent-Type: text/html; charset=utf-16\r\nLocation: /x\r\n\r\n",
 		"a chunk for each byte":              okHead + "Transfer-Encoding: chunked\r\n\r\n" + chunkEach(rotatedBody) + "0\r\n\r\n",
 		"a space before the colon":           body("HTTP/1.1 200 OK\nContent-Encoding : br"),
 		"lengths and codings of other names": body("HTTP/1.1 200 OK\nX-Content-Length: 5\nX-Transfer-Encoding: chunked"),

@@ -32,7 +32,7 @@ const (
 	testClientSecret = "pl4nted-client-s3cret"
 	testToken        = "pl4nted-access-t0ken"
 	testRefreshToken = "pl4nted-r3fresh-token"
-	heldRefreshToken = "pl4nted-held-r3fresh"
+	heldRefreshToken = "pl4nted-held-r3fresh" //nolint:gosec // invented, to be searched for
 	short            = 300 * time.Millisecond
 	long             = 20 * time.Second
 	goodBody         = `{"access_token":"` + testToken + `","token_type":"Bearer","expires_in":3600}`
