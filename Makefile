@@ -31,7 +31,7 @@ help: ## List the targets.
 .PHONY: test
 test: build controlplane tools ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
 	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
-	  go test -json -p 2 $(RACE) -timeout 20m $(if $(COUNT),-count=$(COUNT)) $(if $(RUN),-run '$(RUN)') $(PACKAGES) | go run ./hack/testsum
+	  RACE='$(RACE)' COUNT='$(COUNT)' RUN='$(RUN)' hack/test.sh $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of what strangers write, one after the other, each for FUZZTIME=10m. PACKAGES selects.
