@@ -84,7 +84,7 @@ func (r *run) strike(ctx context.Context, victim *replica, podGone bool) ([]stri
 	switch way := r.director.number(ways); way {
 	case 0, 1:
 		// Stopped first, so that the replies are delivered and nobody reads them.
-		if err := victim.stop(); err != nil {
+		if err := victim.stop(ctx); err != nil {
 			return nil, err
 		}
 		r.release(classToken, 0)
@@ -226,7 +226,7 @@ func (r *run) sleep(ctx context.Context, p phase) error {
 		r.awaitHeld(ctx, 5)
 		began := time.Now()
 		leader := r.leader()
-		if err := leader.stop(); err != nil {
+		if err := leader.stop(ctx); err != nil {
 			return err
 		}
 		// What is on its way arrives, and lies there unread.

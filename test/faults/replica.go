@@ -160,7 +160,13 @@ func (r *replica) terminate() error {
 }
 
 // stop sends SIGSTOP, resume SIGCONT.
-func (r *replica) stop() error { return r.signal(syscall.SIGSTOP, records.ProcessStopped) }
+// stop has the process stand still. Once it returns, nothing that arrives is read any more.
+func (r *replica) stop(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults.Write(records.Fault{Time: time.Now().UTC(), Kind: records.ProcessStopped, Replica: r.name, Process: r.operator.Name})
+	return r.operator.Suspend(ctx)
+}
 
 func (r *replica) resume() error { return r.signal(syscall.SIGCONT, records.ProcessContinued) }
 

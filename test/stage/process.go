@@ -17,6 +17,9 @@ import (
 // stopTimeout bounds a polite end. It is above the operator's terminationGracePeriodSeconds.
 const stopTimeout = 125 * time.Second
 
+// suspendTimeout bounds the time that threads take to stand still.
+const suspendTimeout = 10 * time.Second
+
 // Program says what to run.
 type Program struct {
 	// Name is for messages and for the log, <name>.log in the folder of the run. A name that was used already gets a number.
@@ -100,6 +103,39 @@ func (p *Process) Signal(signal os.Signal) error {
 		return fmt.Errorf("signal %s: %w", p.Name, err)
 	}
 	return nil
+}
+
+// Suspend sends SIGSTOP, and waits until the last thread stands still: until then, the process goes on working.
+func (p *Process) Suspend(ctx context.Context) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	if err := wait.PollUntilContextTimeout(ctx, time.Millisecond, suspendTimeout, true, func(context.Context) (bool, error) {
+		return p.Ended() || stopped(p.command.Process.Pid), nil
+	}); err != nil {
+		return fmt.Errorf("%s does not stand still: %w", p.Name, err)
+	}
+	return nil
+}
+
+// stopped reports whether each thread of a process is in the state T (man 5 proc_pid_stat).
+func stopped(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		return false
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread) //nolint:gosec // G304: of the kernel
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended
+		}
+		// The name of the program, in parentheses, may have any character in it.
+		_, state, _ := strings.Cut(string(text[max(0, strings.LastIndexByte(string(text), ')')):]), " ")
+		if err != nil || !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 // Wait waits for the end and returns the exit code: -1 if a signal ended the process. An error means that it has not
