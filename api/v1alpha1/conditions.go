@@ -59,6 +59,9 @@ const (
 	ReasonPending = "Pending"
 	// ReasonSuspended surfaces when spec.suspend holds back token requests.
 	ReasonSuspended = "Suspended"
+	// ReasonResultUnread surfaces when what a token request brought lies in the operator's journal and cannot be read there:
+	// the refresh token in it may be the only one that is still good, so no further request is made.
+	ReasonResultUnread = "ResultUnread"
 	// ReasonTooManyAccounts surfaces when the account's namespace has more accounts than the operator works on, and this one
 	// is too young to be among them.
 	ReasonTooManyAccounts = "TooManyAccounts"

@@ -84,6 +84,7 @@ func (r *AccountReconciler) gatherClaim(facts *lifecycle.Facts) {
 	facts.TakeoverWait = r.TakeoverWait
 	r.memory.imports(account.UID, facts.Credential.Imports...)
 	facts.ExchangeOpen = r.InFlight.holds(account.UID) || r.Journal.Holds(string(account.UID))
+	facts.ResultUnread = r.memory.isUnread(account.UID)
 	r.memory.update(account, func(m *accountMemory) {
 		m.saw(facts.Credential)
 		facts.HighestRotation = max(facts.HighestRotation, m.rotation)

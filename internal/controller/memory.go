@@ -101,6 +101,29 @@ type memory struct {
 	accounts map[types.NamespacedName]accountMemory
 	// importers are the accounts that have imported a refresh token, by its mark. The same token may lie in two Secrets.
 	importers map[string]types.UID
+	// unread are the accounts of which the journal holds a result that cannot be read.
+	unread map[types.UID]struct{}
+}
+
+// setUnread notes whether the journal holds a result of an account that cannot be read.
+func (m *memory) setUnread(account types.UID, unread bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !unread {
+		delete(m.unread, account)
+		return
+	}
+	if m.unread == nil {
+		m.unread = map[types.UID]struct{}{}
+	}
+	m.unread[account] = struct{}{}
+}
+
+func (m *memory) isUnread(account types.UID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, unread := m.unread[account]
+	return unread
 }
 
 // imports notes that an account has imported, or is about to import, the refresh tokens with these marks. It returns

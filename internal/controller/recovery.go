@@ -26,6 +26,9 @@ const longestRecoveryPause = time.Minute
 
 var errNotOpened = errors.New("the entry cannot be opened")
 
+// errNotJudged is an errNotOpened that no time will mend.
+var errNotJudged = fmt.Errorf("%w: it cannot be judged", errNotOpened)
+
 // idlePause is the pause where nothing can be done without somebody's doing.
 const idlePause = 30 * time.Second
 
@@ -58,7 +61,11 @@ func (r *recovery) removeBroken(ctx context.Context, err error) {
 		return
 	}
 	for _, file := range unreadable.Files {
-		if file.UID == "" || !errors.Is(file.Err, seal.ErrMalformed) {
+		if file.UID == "" {
+			continue
+		}
+		if !errors.Is(file.Err, seal.ErrMalformed) {
+			r.accounts.memory.setUnread(types.UID(file.UID), true)
 			continue
 		}
 		log.FromContext(ctx).Error(file.Err, "a file in the journal is broken and is removed", "file", file.Name)
@@ -83,7 +90,8 @@ func (r *recovery) settleEntry(ctx context.Context, entry seal.Entry) {
 	defer end()
 	for pause := recoveryPause; ; pause = min(2*pause, longestRecoveryPause) {
 		err := accounts.replay(ctx, entry)
-		if err == nil {
+		accounts.memory.setUnread(types.UID(entry.Subject.UID), errors.Is(err, errNotOpened))
+		if err == nil || errors.Is(err, errNotJudged) {
 			return
 		}
 		if errors.Is(err, errNotOpened) {
@@ -155,7 +163,7 @@ func (r *AccountReconciler) replay(ctx context.Context, entry seal.Entry) (err e
 		// The same bytes would end every process that starts with them.
 		if panicked := recover(); panicked != nil {
 			log.FromContext(ctx).Error(fmt.Errorf("%v", panicked), "an entry of the journal cannot be judged; it is left alone", "claim", entry.ClaimID, "stack", string(debug.Stack()))
-			err = nil
+			err = errNotJudged
 		}
 	}()
 	account := &v1alpha1.ConnectedAccount{}

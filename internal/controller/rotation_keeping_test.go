@@ -141,6 +141,39 @@ var _ = Describe("A rotated refresh token that cannot be kept", func() {
 		s.goesOn(ctx, account)
 	})
 
+	It("is told of where it cannot be read, and nothing is sent as long as it may be the only one that is good", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
+		account := s.connected(ctx)
+		see := blind()
+		in := seal.JournalOptions{Dir: GinkgoT().TempDir()}
+		kubeSystem := get(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system"}})
+		subject := seal.Subject{ClusterID: string(kubeSystem.UID), Namespace: account.Namespace, Name: account.Name, UID: string(account.UID)}
+		other, err := seal.GenerateKeyring()
+		Expect(err).NotTo(HaveOccurred())
+		sealed, err := other.SealReceipt(subject, seal.Receipt{ClaimID: "of-another-keyring", Attempt: 1, Reply: []byte("unread")})
+		Expect(err).NotTo(HaveOccurred())
+		journal, err := seal.OpenJournal(in)
+		Expect(err).NotTo(HaveOccurred())
+		slot, err := journal.Reserve(subject, "of-another-keyring")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(slot.Write(sealed)).To(Succeed())
+		Expect(journal.Close()).To(Succeed())
+
+		next := s.operator(ctx, in)
+		pass(ctx, untilDue, account)
+		Eventually(condition(ctx, account, "Refreshed")).Should(Equal("False ResultUnread"))
+		Expect(condition(ctx, account, "Ready")()).To(Equal("True ResultUnread"), "the token that is there is good")
+		Expect(restsFrom(next.logs, account, touch(ctx, account))).To(Equal("exchange open"))
+		Expect(s.provider.TokenRequests()).To(Equal(1))
+
+		By("going on once it is gone")
+		Expect(next.journal.Remove(subject.UID, "of-another-keyring")).To(Succeed())
+		see()
+		touch(ctx, account)
+		Eventually(rotations(ctx, account)).Should(Equal(int64(3)))
+		becomesReady(ctx, account)
+	})
+
 	It("is not asked for where the journal has no room for it", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
 		see := blind()

@@ -40,6 +40,8 @@ type Facts struct {
 	Reseal bool
 	// ExchangeOpen: this process has a token request of the account under way, or holds a result of one that is not kept yet.
 	ExchangeOpen bool
+	// ResultUnread: a result of the account lies in the journal, and cannot be read as things are.
+	ResultUnread bool
 	// ClaimHolder says whose the claim in the status is; "" where there is none.
 	ClaimHolder ClaimHolder
 	// ClaimUnchanged is for how long this process has seen the claim as it is now.

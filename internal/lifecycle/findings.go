@@ -18,7 +18,7 @@ func findings(f *Facts) []Finding {
 	finders := []func(*Facts) *Finding{
 		clientAvailable, clientReady,
 		schemaTooOld, keyringMissing, credentialFault, rolledBack, authorization, endpointChanged, scopesAllowed, scopeExceeded, scopeReduced,
-		suspended, tooManyAccounts, secretFault, secretOwned,
+		resultUnread, suspended, tooManyAccounts, secretFault, secretOwned,
 	}
 	if keyed(f) {
 		// It has no client, and nothing of it is sealed.
@@ -37,7 +37,7 @@ func findings(f *Facts) []Finding {
 func actsDespite(f *Facts, all []Finding) bool {
 	return !slices.ContainsFunc(all, func(finding Finding) bool {
 		switch finding.Reason {
-		case v1alpha1.ReasonScopeReduced, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied:
+		case v1alpha1.ReasonResultUnread, v1alpha1.ReasonScopeReduced, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied:
 			return false
 		case v1alpha1.ReasonSecretOwnedByOther, v1alpha1.ReasonInvalidSecretData, v1alpha1.ReasonSecretTooLarge:
 			return !claimed(f)
@@ -184,6 +184,18 @@ func TokenSecretName(account *v1alpha1.ConnectedAccount) string {
 		return account.Spec.Secret.Name
 	}
 	return account.Name
+}
+
+// resultUnread finds a result that nobody can read and nobody may throw away. The account is looked at all the same: the key
+// that opens it, or the version of the operator that wrote it, may come back.
+func resultUnread(f *Facts) *Finding {
+	if !f.ExchangeOpen || !f.ResultUnread {
+		return nil
+	}
+	return &Finding{
+		v1alpha1.ConditionRefreshed, v1alpha1.ReasonResultUnread,
+		"the answer to a token request of this account lies in the journal of the operator's pod and cannot be read there, so no further request is made: the operator's log says why; put the missing key back into the keyring, or run the version of the operator that wrote it",
+	}
 }
 
 func suspended(f *Facts) *Finding {

@@ -81,6 +81,8 @@ func quietStates() []health {
 			f.Credential, f.Secret = lifecycle.Credential{State: lifecycle.CredentialNone}, lifecycle.SecretStale
 		}), "False Suspended", status.InProgressStatus, owner},
 		{"suspended, without a token", then(expired, suspend), "False Suspended", status.InProgressStatus, owner},
+		{"a result that cannot be read, with a token", then(unread), "True ResultUnread", status.CurrentStatus, platform},
+		{"a result that cannot be read, without a token", then(expired, unread), "False ResultUnread", status.FailedStatus, platform},
 		{"beyond the limit of its namespace, without a token", then(expired, func(f *lifecycle.Facts) { f.BeyondLimit = true }), "False TooManyAccounts", status.FailedStatus, owner},
 	}
 }

@@ -322,7 +322,7 @@ func stalls(reason string) bool {
 		v1alpha1.ReasonInvalidSecretData, v1alpha1.ReasonSecretTooLarge,
 		v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied,
 		v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonAlreadyImported, v1alpha1.ReasonSecretNotConsented,
-		v1alpha1.ReasonTooManyAccounts:
+		v1alpha1.ReasonTooManyAccounts, v1alpha1.ReasonResultUnread:
 		return true
 	default:
 		return false

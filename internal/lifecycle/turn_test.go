@@ -29,22 +29,23 @@ func TestWhatOthersMetHoldsAnAccountBack(t *testing.T) {
 		wake   time.Time
 		says   string
 	}{
-		"a new account waits":                            {fresh(), []func(*lifecycle.Facts){heldBack(oauth.NotSent)}, "client held back", in(20 * time.Second), "False ServerUnreachable"},
-		"a token that is due waits":                      {healthy(), []func(*lifecycle.Facts){due, heldBack(oauth.OutcomeUnknown)}, "client held back", in(20 * time.Second), "False ServerUnreachable"},
-		"a token that is not due says nothing":           {healthy(), []func(*lifecycle.Facts){heldBack(oauth.ClientRejected)}, "client held back", time.Time{}, "True Refreshed"},
-		"a throttle is called one":                       {fresh(), []func(*lifecycle.Facts){heldBack(oauth.Throttled)}, "client held back", in(20 * time.Second), "False Throttled"},
-		"a refused client is called so":                  {fresh(), []func(*lifecycle.Facts){heldBack(oauth.ClientRejected)}, "client held back", in(20 * time.Second), "False ClientRejected"},
-		"what was refused to many is a refused request":  {fresh(), []func(*lifecycle.Facts){heldBack(oauth.RefreshTokenRejected)}, "client held back", in(20 * time.Second), "False RequestRejected"},
-		"a class that is new is a refused request":       {fresh(), []func(*lifecycle.Facts){heldBack("Unheard")}, "client held back", in(20 * time.Second), "False RequestRejected"},
-		"what is over is over":                           {fresh(), []func(*lifecycle.Facts){heldBack(oauth.NotSent), func(f *lifecycle.Facts) { f.Held.Until = noon() }}, "no credential", noon(), "False Pending"},
-		"a short trouble is not told, and looked at":     {fresh(), []func(*lifecycle.Facts){heldBack(oauth.NotSent), func(f *lifecycle.Facts) { f.Held.Since = ago(time.Second) }}, "client held back", in(9 * time.Second), "False Pending"},
-		"a suspended account says that it is":            {fresh(), []func(*lifecycle.Facts){heldBack(oauth.NotSent), func(f *lifecycle.Facts) { f.Account.Spec.Suspend = true }}, "suspended", time.Time{}, "False Suspended"},
-		"a refresh token in doubt goes its own pace":     {rotating(), []func(*lifecycle.Facts){heldBack(oauth.OutcomeUnknown), claimed(lifecycle.ClaimInDoubt, 1, time.Minute), rejects}, "outcome to find out", noon(), "True Refreshed"},
-		"a refresh token that is due waits":              {overdue(), []func(*lifecycle.Facts){heldBack(oauth.RefreshTokenRejected)}, "client held back", in(20 * time.Second), "False RequestRejected"},
-		"beyond the limit of its namespace, it rests":    {fresh(), []func(*lifecycle.Facts){func(f *lifecycle.Facts) { f.BeyondLimit = true }}, "too many accounts", time.Time{}, "False TooManyAccounts"},
-		"though its token is due":                        {healthy(), []func(*lifecycle.Facts){due, func(f *lifecycle.Facts) { f.BeyondLimit = true }}, "too many accounts", in(10 * time.Minute), "False TooManyAccounts"},
-		"one that finds no slot is called, or looks":     {fresh(), []func(*lifecycle.Facts){func(f *lifecycle.Facts) { f.NoSlot = true }}, "no credential", in(time.Minute), "False Pending"},
-		"a failure of its own goes before those of many": {fresh(), []func(*lifecycle.Facts){heldBack(oauth.ClientRejected), failing(oauth.InvalidResponse, time.Hour, -time.Minute)}, "client held back", in(20 * time.Second), "False InvalidResponse"},
+		"a new account waits":                                 {fresh(), []func(*lifecycle.Facts){heldBack(oauth.NotSent)}, "client held back", in(20 * time.Second), "False ServerUnreachable"},
+		"a token that is due waits":                           {healthy(), []func(*lifecycle.Facts){due, heldBack(oauth.OutcomeUnknown)}, "client held back", in(20 * time.Second), "False ServerUnreachable"},
+		"a token that is not due says nothing":                {healthy(), []func(*lifecycle.Facts){heldBack(oauth.ClientRejected)}, "client held back", time.Time{}, "True Refreshed"},
+		"a throttle is called one":                            {fresh(), []func(*lifecycle.Facts){heldBack(oauth.Throttled)}, "client held back", in(20 * time.Second), "False Throttled"},
+		"a refused client is called so":                       {fresh(), []func(*lifecycle.Facts){heldBack(oauth.ClientRejected)}, "client held back", in(20 * time.Second), "False ClientRejected"},
+		"what was refused to many is a refused request":       {fresh(), []func(*lifecycle.Facts){heldBack(oauth.RefreshTokenRejected)}, "client held back", in(20 * time.Second), "False RequestRejected"},
+		"a class that is new is a refused request":            {fresh(), []func(*lifecycle.Facts){heldBack("Unheard")}, "client held back", in(20 * time.Second), "False RequestRejected"},
+		"what is over is over":                                {fresh(), []func(*lifecycle.Facts){heldBack(oauth.NotSent), func(f *lifecycle.Facts) { f.Held.Until = noon() }}, "no credential", noon(), "False Pending"},
+		"a short trouble is not told, and looked at":          {fresh(), []func(*lifecycle.Facts){heldBack(oauth.NotSent), func(f *lifecycle.Facts) { f.Held.Since = ago(time.Second) }}, "client held back", in(9 * time.Second), "False Pending"},
+		"a suspended account says that it is":                 {fresh(), []func(*lifecycle.Facts){heldBack(oauth.NotSent), func(f *lifecycle.Facts) { f.Account.Spec.Suspend = true }}, "suspended", time.Time{}, "False Suspended"},
+		"a refresh token in doubt goes its own pace":          {rotating(), []func(*lifecycle.Facts){heldBack(oauth.OutcomeUnknown), claimed(lifecycle.ClaimInDoubt, 1, time.Minute), rejects}, "outcome to find out", noon(), "True Refreshed"},
+		"a refresh token that is due waits":                   {overdue(), []func(*lifecycle.Facts){heldBack(oauth.RefreshTokenRejected)}, "client held back", in(20 * time.Second), "False RequestRejected"},
+		"beyond the limit of its namespace, it rests":         {fresh(), []func(*lifecycle.Facts){func(f *lifecycle.Facts) { f.BeyondLimit = true }}, "too many accounts", time.Time{}, "False TooManyAccounts"},
+		"though its token is due":                             {healthy(), []func(*lifecycle.Facts){due, func(f *lifecycle.Facts) { f.BeyondLimit = true }}, "too many accounts", in(10 * time.Minute), "False TooManyAccounts"},
+		"a result that cannot be read is told, and looked at": {healthy(), []func(*lifecycle.Facts){due, unread}, "exchange open", in(5 * time.Second), "False ResultUnread"},
+		"one that finds no slot is called, or looks":          {fresh(), []func(*lifecycle.Facts){func(f *lifecycle.Facts) { f.NoSlot = true }}, "no credential", in(time.Minute), "False Pending"},
+		"a failure of its own goes before those of many":      {fresh(), []func(*lifecycle.Facts){heldBack(oauth.ClientRejected), failing(oauth.InvalidResponse, time.Hour, -time.Minute)}, "client held back", in(20 * time.Second), "False InvalidResponse"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -126,3 +127,6 @@ func TestWhoWaitsForItsTurnIsPublishedMeanwhile(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// unread: the journal holds a result that cannot be read.
+func unread(f *lifecycle.Facts) { f.ExchangeOpen, f.ResultUnread = true, true }
