@@ -254,7 +254,7 @@ var _ = Describe("An answer", func() {
 		answers(large, "1"+large[1:])
 		Eventually(rotations).Should(Equal(before + 1))
 		becomesReady(ctx, account)
-		Expect(s.tokenSecret(ctx, "a").Data).To(HaveKeyWithValue("access_token", []byte(large)))
+		Eventually(func() map[string][]byte { return s.tokenSecret(ctx, "a").Data }).Should(HaveKeyWithValue("access_token", []byte(large)))
 		Expect(len(get(ctx, account.DeepCopy()).Status.SealedCredential)).To(BeNumerically("<", 512<<10))
 
 		answers(large+"&", "2"+large[1:])
