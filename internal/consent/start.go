@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -232,7 +233,7 @@ func (h *Handler) send(r *http.Request, invited invitation) (string, []*http.Coo
 	}
 	request := authorizationRequest{
 		endpoint: string(invited.client.Spec.Endpoints.Authorization), clientID: flow.ClientID, redirectURI: flow.RedirectURI,
-		scope: joinScopes(wantedScopes(invited.account, invited.client), asked.ScopeSeparator), state: state,
+		scope: joinScopes(wantedScopes(invited.account, invited.client), cmp.Or(asked.ScopeSeparator, " ")), state: state,
 	}
 	if asked.PKCE != v1alpha1.PKCENone {
 		verifier, err := h.random(verifierLength)
