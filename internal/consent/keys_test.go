@@ -2,49 +2,32 @@ package consent_test
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"testing"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/hybrid"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
-// testKeys are the keys of both sides.
+// testKeys are the keys of both sides, made as the operator makes them.
 type testKeys struct {
 	consent *seal.ConsentKeys
 	data    map[string][]byte
-	private *keyset.Handle
+	keyring *seal.Keyring
 }
 
 func newTestKeys(t *testing.T) testKeys {
 	t.Helper()
-	var keys testKeys
-	consent, err := keyset.NewHandle(aead.XChaCha20Poly1305KeyTemplate())
+	keyring, err := seal.GenerateKeyring()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if keys.private, err = keyset.NewHandle(hybrid.DHKEM_X25519_HKDF_SHA256_HKDF_SHA256_CHACHA20_POLY1305_Key_Template()); err != nil {
+	if keyring, err = keyring.WithConsentKeys(); err != nil {
 		t.Fatal(err)
 	}
-	public, err := keys.private.Public()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var consentText, publicText bytes.Buffer
-	if err := insecurecleartextkeyset.Write(consent, keyset.NewJSONWriter(&consentText)); err != nil {
-		t.Fatal(err)
-	}
-	if err := public.WriteWithNoSecrets(keyset.NewJSONWriter(&publicText)); err != nil {
-		t.Fatal(err)
-	}
-	keys.data = map[string][]byte{seal.ConsentKeyset: consentText.Bytes(), seal.HandOverPublicKeyset: publicText.Bytes()}
+	keys := testKeys{keyring: keyring, data: keyring.ConsentData()}
 	if keys.consent, err = seal.ParseConsentKeys(keys.data); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +56,7 @@ func (k testKeys) rotated(t *testing.T) testKeys {
 	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&text)); err != nil {
 		t.Fatal(err)
 	}
-	after := testKeys{private: k.private, data: map[string][]byte{seal.ConsentKeyset: text.Bytes(), seal.HandOverPublicKeyset: k.data[seal.HandOverPublicKeyset]}}
+	after := testKeys{keyring: k.keyring, data: map[string][]byte{seal.ConsentKeyset: text.Bytes(), seal.HandOverPublicKeyset: k.data[seal.HandOverPublicKeyset]}}
 	if after.consent, err = seal.ParseConsentKeys(after.data); err != nil {
 		t.Fatal(err)
 	}
@@ -82,41 +65,15 @@ func (k testKeys) rotated(t *testing.T) testKeys {
 
 // openHandOver does what the controller does, and returns the code and what was captured.
 func (k testKeys) openHandOver(binding seal.HandOverBinding, sealed string) (string, error) {
-	text, err := k.open("oauth-operator.dev/hand-over/v1", binding, sealed)
-	if err != nil {
-		return "", err
-	}
-	over := struct {
-		Code, Issuer string
-		Captured     []seal.CapturedField
-	}{}
-	if err := json.Unmarshal(text, &over); err != nil {
-		return "", err
-	}
-	said := over.Code
+	over, err := k.keyring.OpenHandOver(binding, sealed)
+	said := over.Code.Reveal()
 	for _, each := range over.Captured {
 		said += " " + each.Name + "=" + each.Value
 	}
-	return said, nil
+	return said, err
 }
 
 func (k testKeys) openVerifier(binding seal.HandOverBinding, sealed string) (string, error) {
-	text, err := k.open("oauth-operator.dev/verifier/v1", binding, sealed)
-	return string(text), err
-}
-
-func (k testKeys) open(name string, b seal.HandOverBinding, sealed string) ([]byte, error) {
-	decrypt, err := hybrid.NewHybridDecrypt(k.private)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(sealed)
-	if err != nil {
-		return nil, err
-	}
-	var info []byte
-	for _, part := range []string{name, b.AccountUID, b.ClientUID, b.ClientID, b.RedirectURI, fmt.Sprint(b.Attempt), b.StateHash} {
-		info = append(binary.BigEndian.AppendUint64(info, uint64(len(part))), part...)
-	}
-	return decrypt.Decrypt(raw, info)
+	verifier, err := k.keyring.OpenVerifier(binding, sealed)
+	return verifier.Reveal(), err
 }
