@@ -11,9 +11,11 @@ import (
 	"html"
 	"io"
 	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -29,6 +31,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/consent"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
@@ -559,4 +562,36 @@ func waitFor(t *testing.T, is func() bool) {
 			t.Fatal("it does not come to that")
 		}
 	}
+}
+
+// TestInChromiumTheDemoWorksWithoutTLS: for localhost a browser takes cookies that want https, and everything else is as it
+// is elsewhere.
+func TestInChromiumTheDemoWorksWithoutTLS(t *testing.T) {
+	t.Parallel()
+	findBrowser(t)
+	s := newScene(t, sceneOptions{})
+	var handler http.Handler
+	ours := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	t.Cleanup(ours.Close)
+	theirs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, allow(r.URL.Query()), http.StatusFound)
+	}))
+	t.Cleanup(theirs.Close)
+	base, err := url.Parse(strings.Replace(ours.URL, "127.0.0.1", "localhost", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.clients[key("platform", "smartbusiness")].Spec.Endpoints.Authorization = v1alpha1.AuthorizationEndpoint(theirs.URL + "/authorize")
+	if handler, err = consent.New(consent.Options{
+		Base: base, Accounts: s.store, Clients: s.store, Keys: held{s.keys.consent}, Clock: s.clock, Limits: consent.NewLimits(nil),
+		Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c := startChromium(t, newWeb(t, map[string]http.Handler{evilHost: http.NotFoundHandler()}))
+	c.open(base.String() + "/connect?ticket=" + s.ticket)
+	c.click("button")
+	c.await("One moment")
+	s.settle(v1alpha1.AuthorizationConnected, "")
+	c.await("Connected")
 }

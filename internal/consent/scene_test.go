@@ -178,12 +178,23 @@ func newScene(t *testing.T, options sceneOptions) *scene {
 
 func newHandler(t *testing.T, s *scene, keys consent.Keys, trusted []netip.Prefix) *consent.Handler {
 	t.Helper()
+	return makeHandler(t, s, s.store, keys, trusted)
+}
+
+// newHandlerOver is a handler that reads accounts in another way.
+func newHandlerOver(t *testing.T, s *scene, accounts consent.Accounts) *consent.Handler {
+	t.Helper()
+	return makeHandler(t, s, accounts, held{s.keys.consent}, nil)
+}
+
+func makeHandler(t *testing.T, s *scene, accounts consent.Accounts, keys consent.Keys, trusted []netip.Prefix) *consent.Handler {
+	t.Helper()
 	base, err := url.Parse(publicURL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	handler, err := consent.New(consent.Options{
-		Base: base, Accounts: s.store, Clients: s.store, Keys: keys, Clock: s.clock, Limits: consent.NewLimits(trusted),
+		Base: base, Accounts: accounts, Clients: s.store, Keys: keys, Clock: s.clock, Limits: consent.NewLimits(trusted),
 		Random: rand.Reader, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	if err != nil {
