@@ -479,6 +479,12 @@ type HandOver struct {
 	// +kubebuilder:validation:MaxLength=2048
 	RedirectURI string `json:"redirectURI,omitempty"`
 
+	// host is the host, with port, of the token endpoint when the code was asked for; absent: not known.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Host string `json:"host,omitempty"`
+
 	// attempt is the number of the consent that it was asked for in.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
