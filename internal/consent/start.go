@@ -209,7 +209,7 @@ func restOf(failures v1alpha1.ConsentFailures, now time.Time) time.Duration {
 // clientIDOf is the client identifier. One that lies in a Secret was published by the controller, since every browser sees
 // it and this part of the operator reads no Secrets.
 func clientIDOf(client *v1alpha1.OAuthClient) string {
-	return client.Spec.ClientID
+	return cmp.Or(client.Spec.ClientID, client.Status.ClientID)
 }
 
 // send makes the state, the verifier and the cookie of an attempt, and says where it goes.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
@@ -349,5 +350,26 @@ func TestAClientThatDoesNotFitIntoACookieIsTold(t *testing.T) {
 	}})
 	if got := s.browser().press(s.ticket); got.Code != http.StatusServiceUnavailable || !strings.Contains(s.log.String(), "platform/smartbusiness") {
 		t.Errorf("the answer is %d, the log says %s", got.Code, s.log)
+	}
+}
+
+func TestAClientIdentifierOutOfASecretComesFromTheStatus(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, sceneOptions{client: func(c *v1alpha1.OAuthClient) {
+		c.Spec.ClientID, c.Spec.ClientIDRef = "", v1alpha1.SecretKeyReference{Name: "registration", Key: "client_id"}
+		c.Status.ClientID = "out-of-the-secret"
+	}})
+	if got := s.browser().begin().asked.Get("client_id"); got != "out-of-the-secret" {
+		t.Errorf("the provider is asked for %q", got)
+	}
+}
+
+// The controller registers, and exchanges codes with, the redirect URI that people are sent with.
+func TestTheRedirectURIIsTheControllers(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, sceneOptions{})
+	want := lifecycle.RedirectURI(publicURL, exampleClient())
+	if got := s.browser().begin().asked.Get("redirect_uri"); got != want {
+		t.Errorf("people are sent with %q, the controller has %q", got, want)
 	}
 }
