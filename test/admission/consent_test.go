@@ -2,23 +2,39 @@ package admission_test
 
 import (
 	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/consent"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
+
+// heldKeys are keys that stay.
+type heldKeys struct{ keys *seal.ConsentKeys }
+
+func (h heldKeys) Current() *seal.ConsentKeys { return h.keys }
 
 const consentRefusal = "the consent pages write handOver, usedStates and denial in the status.authorization of an account, and nothing else"
 
 // invitedAccount is an account that holds a credential and waits for a person.
 func invitedAccount(ctx context.Context) *v1alpha1.ConnectedAccount {
 	GinkgoHelper()
-	object := created(ctx, smallestAccount)
+	object := created(ctx, strings.Replace(smallestAccount, "ClientCredentials", "AuthorizationCode", 1))
 	account := &v1alpha1.ConnectedAccount{}
 	Expect(suite.operator.Get(ctx, client.ObjectKeyFromObject(object), account)).To(Succeed())
 	now := metav1.Now()
@@ -139,6 +155,63 @@ var _ = Describe("S17 the consent pages", func() {
 		Entry("ConfigMaps", "get configmaps"),
 		Entry("pods", "list pods"),
 	)
+
+	It("take a person from the link to the hand-over, with what they may", func(ctx SpecContext) {
+		account := invitedAccount(ctx)
+		namespace := account.Namespace
+		provider := parse(strings.Replace(smallestClient, "endpoints: {token:", `endpoints: {authorization: "https://login.provider.example/authorize", token:`, 1))
+		provider.SetNamespace(namespace)
+		Expect(unstructured.SetNestedStringSlice(provider.Object, []string{"AuthorizationCode"}, "spec", "grants")).To(Succeed())
+		Expect(suite.admin.Create(ctx, provider)).To(Succeed())
+
+		keyring, err := seal.GenerateKeyring()
+		Expect(err).NotTo(HaveOccurred())
+		keyring, err = keyring.WithConsentKeys()
+		Expect(err).NotTo(HaveOccurred())
+		keys, err := seal.ParseConsentKeys(keyring.ConsentData())
+		Expect(err).NotTo(HaveOccurred())
+		cluster := consent.NewCluster(suite.consent)
+		pages, err := consent.New(consent.Options{
+			Base: &url.URL{Scheme: "https", Host: "oauth.example.com"}, Accounts: cluster, Clients: cluster, Keys: heldKeys{keys},
+			Clock: clock.RealClock{}, Limits: consent.NewLimits(nil), Random: rand.Reader, Log: slog.New(slog.NewTextHandler(GinkgoWriter, nil)),
+		})
+		Expect(err).NotTo(HaveOccurred())
+		ticket, err := keys.SealTicket(seal.Ticket{
+			Namespace: namespace, Name: account.Name, AccountUID: string(account.UID), Attempt: 3, NotAfter: time.Now().Add(time.Hour),
+		})
+		Expect(err).NotTo(HaveOccurred())
+
+		press := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://oauth.example.com/connect", strings.NewReader("ticket="+ticket))
+		press.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		press.Header.Set("Sec-Fetch-Site", "same-origin")
+		pressed := httptest.NewRecorder()
+		pages.ServeHTTP(pressed, press)
+		Expect(pressed.Code).To(Equal(http.StatusSeeOther), pressed.Body.String())
+		target, err := url.Parse(pressed.Header().Get("Location"))
+		Expect(err).NotTo(HaveOccurred())
+
+		back := httptest.NewRequestWithContext(ctx, http.MethodGet,
+			target.Query().Get("redirect_uri")+"?code=a-code&state="+target.Query().Get("state"), http.NoBody)
+		for _, cookie := range pressed.Result().Cookies() {
+			back.AddCookie(cookie)
+		}
+		came := httptest.NewRecorder()
+		pages.ServeHTTP(came, back)
+		Expect(came.Code).To(Equal(http.StatusSeeOther), came.Body.String())
+
+		after := &v1alpha1.ConnectedAccount{}
+		Expect(suite.admin.Get(ctx, client.ObjectKeyFromObject(account), after)).To(Succeed())
+		handed := after.Status.Authorization.HandOver
+		opened, err := keyring.OpenHandOver(seal.HandOverBinding{
+			AccountUID: string(account.UID), ClientUID: string(provider.GetUID()), ClientID: "my-client",
+			RedirectURI: "https://oauth.example.com/callback/" + namespace + "/provider", Attempt: 3, StateHash: string(handed.StateHash),
+		}, handed.Sealed)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(opened.Code.Reveal()).To(Equal("a-code"))
+		// All else in the status is as it was.
+		after.Status.Authorization.HandOver, after.Status.Authorization.UsedStates = v1alpha1.HandOver{}, account.Status.Authorization.UsedStates
+		Expect(after.Status).To(Equal(account.Status))
+	})
 
 	It("get 403 for a Secret", func(ctx SpecContext) {
 		err := suite.consent.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: keyringName}, &corev1.Secret{})
