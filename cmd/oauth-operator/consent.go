@@ -153,7 +153,9 @@ func (s *consentServer) probes() http.Handler {
 		}
 		if s.keys.Current() == nil {
 			http.Error(w, "there are no keys yet", http.StatusServiceUnavailable)
+			return
 		}
+		w.WriteHeader(http.StatusOK)
 	})
 	return mux
 }

@@ -46,9 +46,10 @@ func newPages(t *testing.T, folder string) *consentServer {
 	return pages
 }
 
-func probe(pages *consentServer, path string) int {
+func probe(t *testing.T, pages *consentServer, path string) int {
+	t.Helper()
 	recorder := httptest.NewRecorder()
-	pages.probes().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+	pages.probes().ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
 	return recorder.Code
 }
 
@@ -56,15 +57,15 @@ func TestThePagesAreReadyWhenTheyHaveKeysAndUntilTheyEnd(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	pages := newPages(t, keysFolder(t))
-	if probe(pages, "/healthz") != http.StatusOK || probe(pages, "/readyz") != http.StatusServiceUnavailable {
+	if probe(t, pages, "/healthz") != http.StatusOK || probe(t, pages, "/readyz") != http.StatusServiceUnavailable {
 		t.Error("before the start it is not ready, and alive")
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- pages.Start(ctx) }()
-	eventually(t, func() bool { return probe(pages, "/readyz") == http.StatusOK })
+	eventually(t, func() bool { return probe(t, pages, "/readyz") == http.StatusOK })
 	cancel()
-	eventually(t, func() bool { return probe(pages, "/readyz") == http.StatusServiceUnavailable })
-	if probe(pages, "/healthz") != http.StatusOK {
+	eventually(t, func() bool { return probe(t, pages, "/readyz") == http.StatusServiceUnavailable })
+	if probe(t, pages, "/healthz") != http.StatusOK {
 		t.Error("it is alive while it ends")
 	}
 	select {
@@ -82,8 +83,8 @@ func TestPagesWithoutKeysSayThatTheyAreNotReady(t *testing.T) {
 	pages := newPages(t, t.TempDir())
 	go func() { _ = pages.Start(t.Context()) }()
 	recorder := httptest.NewRecorder()
-	pages.server.Handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/connect?ticket=x", http.NoBody))
-	if recorder.Code != http.StatusServiceUnavailable || probe(pages, "/readyz") != http.StatusServiceUnavailable {
+	pages.server.Handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/connect?ticket=x", http.NoBody))
+	if recorder.Code != http.StatusServiceUnavailable || probe(t, pages, "/readyz") != http.StatusServiceUnavailable {
 		t.Errorf("the page says %d", recorder.Code)
 	}
 }

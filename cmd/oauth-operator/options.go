@@ -152,7 +152,7 @@ func parseConsentURL(text string, allowLoopback bool) (*url.URL, error) {
 	switch {
 	case err != nil || parsed.Host == "" || len(text) > maxConsentURL:
 		return nil, errors.New("--consent-url must be a URL such as https://oauth.example.com")
-	case parsed.Scheme != "https" && !(parsed.Scheme == "http" && allowLoopback && isLoopback(parsed.Hostname())):
+	case parsed.Scheme != "https" && (parsed.Scheme != "http" || !allowLoopback || !isLoopback(parsed.Hostname())):
 		return nil, errors.New("--consent-url must begin with https:// (http:// is for this machine, with --insecure-allow-loopback)")
 	case parsed.User != nil || parsed.RawQuery != "" || parsed.ForceQuery || strings.Contains(text, "#"):
 		return nil, errors.New("--consent-url must have no user, query or fragment")

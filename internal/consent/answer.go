@@ -18,7 +18,9 @@ const (
 	maxCode     = 4 << 10
 	maxCaptured = 1 << 10
 	maxIssuer   = 2 << 10
-	stateLength = 32
+	// maxErrorCode bounds an error code; the registered ones are far shorter.
+	maxErrorCode = 256
+	stateLength  = 32
 )
 
 // answer is an authorization response (RFC 6749 section 4.1.2) that is well-formed. Either code or denial is set.
@@ -135,14 +137,14 @@ func parseIssuer(query url.Values, want string) (string, bool) {
 
 // isErrorCode accepts what RFC 6749 appendix A.7 has, within bounds.
 func isErrorCode(text string) bool {
-	return len(text) > 0 && len(text) <= 256 && !strings.ContainsFunc(text, func(r rune) bool {
+	return text != "" && len(text) <= maxErrorCode && !strings.ContainsFunc(text, func(r rune) bool {
 		return r < ' ' || r > '~' || r == '"' || r == '\\'
 	})
 }
 
 // isCode accepts what RFC 6749 appendix A.11 has, within bounds.
 func isCode(text string) bool {
-	return len(text) > 0 && len(text) <= maxCode && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+	return text != "" && len(text) <= maxCode && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 func isPrintable(text string) bool {

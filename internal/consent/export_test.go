@@ -29,6 +29,7 @@ func examples() map[string]page {
 			example.Code = "temporarily_unavailable"
 		case pageWaiting:
 			example.retryAfter = 42 * time.Minute
+		default:
 		}
 		all[string(kind)] = example
 	}

@@ -62,7 +62,10 @@ func (r row) saying(text string) row { r.says = text; return r }
 
 func (r row) neverSaying(text string) row { r.not = text; return r }
 
-func withIssuer(issuer string) sceneOptions {
+const issuer = "https://login.provider.example"
+
+// withIssuer has the client name an issuer, which callbacks must name as well.
+func withIssuer() sceneOptions {
 	return sceneOptions{client: func(c *v1alpha1.OAuthClient) { c.Spec.Issuer = issuer }}
 }
 
@@ -193,14 +196,13 @@ func linkRows() []row {
 }
 
 func answerRows() []row {
-	const issuer = "https://login.provider.example"
 	return []row{
-		atCallback("H66", "issuer as it should be", handsOver("code a-code"), func(q url.Values) { q.Set("iss", issuer) }).with(withIssuer(issuer)),
-		atCallback("H66", "wrong issuer", refused(), func(q url.Values) { q.Set("iss", "https://evil.example") }).with(withIssuer(issuer)),
-		atCallback("H66", "issuer with one slash more", refused(), func(q url.Values) { q.Set("iss", issuer+"/") }).with(withIssuer(issuer)),
-		atCallback("H66", "issuer missing though the client names one", refused(), asItIs).with(withIssuer(issuer)),
-		atCallback("H66", "issuer twice", refused(), func(q url.Values) { q["iss"] = []string{issuer, issuer} }).with(withIssuer(issuer)),
-		atCallback("H66", "wrong issuer of a denial", refused(), func(q url.Values) { q.Del("code"); q.Set("error", "access_denied") }).with(withIssuer(issuer)),
+		atCallback("H66", "issuer as it should be", handsOver("code a-code"), func(q url.Values) { q.Set("iss", issuer) }).with(withIssuer()),
+		atCallback("H66", "wrong issuer", refused(), func(q url.Values) { q.Set("iss", "https://evil.example") }).with(withIssuer()),
+		atCallback("H66", "issuer with one slash more", refused(), func(q url.Values) { q.Set("iss", issuer+"/") }).with(withIssuer()),
+		atCallback("H66", "issuer missing though the client names one", refused(), asItIs).with(withIssuer()),
+		atCallback("H66", "issuer twice", refused(), func(q url.Values) { q["iss"] = []string{issuer, issuer} }).with(withIssuer()),
+		atCallback("H66", "wrong issuer of a denial", refused(), func(q url.Values) { q.Del("code"); q.Set("error", "access_denied") }).with(withIssuer()),
 		atCallback("H67", "code missing", refused(), func(q url.Values) { q.Del("code") }),
 		atCallback("H67", "code empty", refused(), func(q url.Values) { q.Set("code", "") }),
 		atCallback("H67", "code twice", refused(), func(q url.Values) { q.Add("code", "another-code") }),
@@ -295,22 +297,28 @@ func TestHostile(t *testing.T) {
 			if now := (verdict{got.Code, reads, writes, s.handedOver()}); now != r.verdict {
 				t.Errorf("it ends with %+v, want %+v; the page: %s", now, r.verdict, title(got))
 			}
-			if !strings.Contains(got.Body.String(), r.says) {
-				t.Errorf("the page does not say %q:\n%s", r.says, got.Body)
-			}
-			if r.not != "" && strings.Contains(got.Body.String(), r.not) {
-				t.Errorf("the page says %q:\n%s", r.not, got.Body)
-			}
 			if after := s.account().Status.SealedCredential; after != before {
 				t.Errorf("the credential is %q", after)
 			}
-			for _, planted := range []string{"a-code", "another-code"} {
-				if strings.Contains(got.Body.String()+s.log.String()+got.Header().Get("Location"), planted) {
-					t.Errorf("%s got out", planted)
-				}
-			}
+			r.checkPage(t, s, got)
 			checkHeaders(t, got)
 		})
+	}
+}
+
+// checkPage asserts what a page says, and that nothing of a sign-in got out by it or by the log.
+func (r row) checkPage(t *testing.T, s *scene, got *httptest.ResponseRecorder) {
+	t.Helper()
+	if !strings.Contains(got.Body.String(), r.says) {
+		t.Errorf("the page does not say %q:\n%s", r.says, got.Body)
+	}
+	if r.not != "" && strings.Contains(got.Body.String(), r.not) {
+		t.Errorf("the page says %q:\n%s", r.not, got.Body)
+	}
+	for _, planted := range []string{"a-code", "another-code"} {
+		if strings.Contains(got.Body.String()+s.log.String()+got.Header().Get("Location"), planted) {
+			t.Errorf("%s got out", planted)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 //go:embed pages
-var pageFiles embed.FS //nolint:gochecknoglobals // the pages are a part of the binary
+var pageFiles embed.FS
 
 // pageKind names a page, and is the name of its template.
 type pageKind string

@@ -213,7 +213,7 @@ func exampleAccount() *v1alpha1.ConnectedAccount {
 		},
 		Status: v1alpha1.ConnectedAccountStatus{
 			AuthorizationURL: publicURL + "/connect?ticket=...",
-			SealedCredential: "v1:1:what-was-there-before",
+			SealedCredential: "v1:1:what-was-there-before", //nolint:gosec // it is none
 			Authorization:    v1alpha1.Authorization{Attempt: 1},
 		},
 	}
@@ -252,7 +252,6 @@ type browser struct {
 	s       *scene
 	from    string
 	cookies map[string]string
-	states  []string
 }
 
 func (s *scene) browser() *browser {
@@ -286,7 +285,7 @@ func (b *browser) send(method, target string, body io.Reader, changes ...func(*h
 	request.Header.Set("Sec-Fetch-Dest", "document")
 	request.Header.Set("Sec-Fetch-Mode", "navigate")
 	for name, value := range b.cookies {
-		request.AddCookie(&http.Cookie{Name: name, Value: value})
+		request.AddCookie(&http.Cookie{Name: name, Value: value}) //nolint:gosec // in a request there is nothing but name and value
 	}
 	for _, change := range changes {
 		change(request)
@@ -320,7 +319,6 @@ func (b *browser) begin() attempt {
 	if err != nil {
 		b.s.t.Fatal(err)
 	}
-	b.states = append(b.states, target.Query().Get("state"))
 	return attempt{asked: target.Query(), state: target.Query().Get("state")}
 }
 
@@ -377,7 +375,8 @@ func (s *scene) settle(result v1alpha1.AuthorizationResult, identity string) {
 			account.Status.AuthorizationURL = ""
 			into.Attempt++
 		default:
-			if into.Failures.Count++; into.Failures.WindowStartTime == nil {
+			into.Failures.Count++
+			if into.Failures.WindowStartTime == nil {
 				into.Failures.WindowStartTime = ptr.To(metav1.NewTime(s.clock.Now()))
 			}
 		}

@@ -148,7 +148,8 @@ func (h *Handler) invite(w http.ResponseWriter, r *http.Request, text string) (i
 		h.pages.show(w, no)
 		return invited, false
 	}
-	return invited, h.inviteTo(ctx, w, &invited)
+	ok := h.inviteTo(ctx, w, &invited)
+	return invited, ok
 }
 
 // inviteTo reads the client of an invitation.

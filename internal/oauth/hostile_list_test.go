@@ -29,9 +29,6 @@ func missing(behaviour, what string) place { return place{behaviour: behaviour, 
 // hostileList is every behaviour of servers, networks and browsers that the project has thought of, by its id. What is here
 // is a row of TestHostile.
 func hostileList() map[string]place {
-	const (
-		consent = "the consent page"
-	)
 	return map[string]place{
 		"H01": here("never answers"), "H02": here("headers byte by byte"), "H03": here("body byte by byte"), "H04": here("endless body"),
 		"H05": here("packed bodies"), "H06": here("endless headers"), "H07": here("redirects"), "H08": here("redirects that keep the body"), "H09": here("redirects to inner places"),
