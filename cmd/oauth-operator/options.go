@@ -156,6 +156,8 @@ func parseConsentURL(text string, allowLoopback bool) (*url.URL, error) {
 		return nil, errors.New("--consent-url must begin with https:// (http:// is for this machine, with --insecure-allow-loopback)")
 	case parsed.User != nil || parsed.RawQuery != "" || parsed.ForceQuery || strings.Contains(text, "#"):
 		return nil, errors.New("--consent-url must have no user, query or fragment")
+	case parsed.Scheme == "https" && parsed.Port() == "443": // browsers leave it out, and what they say is compared
+		return nil, errors.New("--consent-url must not have the port 443, which https:// has by itself")
 	case !consentURLShape().MatchString(text):
 		return nil, errors.New("--consent-url must be in lower case, and must not end with a slash: a host, perhaps a port, perhaps a path of letters, digits, '-', '_', '.' and '/'")
 	}

@@ -98,6 +98,7 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		"a URL with a slash at its end":   {"--consent-url=https://oauth.example.com/", "slash"},
 		"a URL in capital letters":        {"--consent-url=https://OAuth.example.com", "lower case"},
 		"a URL with dots for folders":     {"--consent-url=https://oauth.example.com/a/../b", "lower case"},
+		"a URL with the usual port":       {"--consent-url=https://oauth.example.com:443", "443"},
 		"a URL with a query":              {"--consent-url=https://oauth.example.com?a=b", "query"},
 		"a URL with a user":               {"--consent-url=https://a@oauth.example.com", "user"},
 		"a path for a URL":                {"--consent-url=/oauth", "https://oauth.example.com"},

@@ -579,7 +579,7 @@ func TestInChromiumTheDemoWorksWithoutTLS(t *testing.T) {
 	ours := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
 	t.Cleanup(ours.Close)
 	theirs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, allow(r.URL.Query()), http.StatusFound)
+		http.Redirect(w, r, allow(r.URL.Query()), http.StatusFound) //nolint:gosec // this is what an authorization endpoint does
 	}))
 	t.Cleanup(theirs.Close)
 	base, err := url.Parse(strings.Replace(ours.URL, "127.0.0.1", "localhost", 1))
