@@ -41,6 +41,7 @@ type options struct {
 	allowLoopback  bool
 	journalDir     string
 	takeoverWait   time.Duration
+	consentURL     string
 }
 
 func parseOptions(args []string, getenv func(string) string, output io.Writer) (options, error) {
@@ -60,6 +61,7 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	flags.IntVar(&parsed.burst, "kube-api-burst", 400, "requests to the API server at once")
 	flags.StringVar(&parsed.journalDir, "journal-dir", "/var/lib/oauth-operator/journal", "a folder of this pod's own that outlives its containers, such as an emptyDir: it holds, encrypted, what token requests brought until the API server has it")
 	flags.DurationVar(&parsed.takeoverWait, "takeover-wait", 6*time.Minute, "for how long the unfinished token request of another replica is left to it, once that is announced, where the provider forgives no second use of a refresh token (15s to 1h)")
+	flags.StringVar(&parsed.consentURL, "consent-url", "", "where the pages are on which a person consents, as everybody's browser reaches them, such as https://oauth.example.com; empty: accounts get no links")
 	flags.IntVar(&parsed.verbosity, "v", 0, "verbosity of the log; more than 5 counts as 5, since the client library then prints the bodies of Secrets")
 	cidrs := flags.String("allow-cidrs", "", "private networks that token endpoints may lie in, as CIDRs separated by commas")
 	flags.BoolVar(&parsed.allowLoopback, "insecure-allow-loopback", false, "allow token endpoints on this machine, and http:// there; for tests and demos only")
@@ -92,10 +94,26 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("--kube-api-qps must be more than 0 and at most %d, --kube-api-burst at least 1", maxQPS)
 	case o.journalDir == "":
 		return errors.New("--journal-dir must name a folder")
+	case o.consentURL != "" && !isPublicBase(o.consentURL):
+		return errors.New("--consent-url must be a URL such as https://oauth.example.com or https://example.com/oauth, without query, fragment and a slash at its end")
 	case o.takeoverWait < shortestTakeoverWait || o.takeoverWait > time.Hour:
 		return fmt.Errorf("--takeover-wait must be from %s to 1h", shortestTakeoverWait)
 	}
 	return nil
+}
+
+// maxConsentURL leaves room for what follows the base in a link, of which the schema takes 2048 bytes at least.
+const maxConsentURL = 1024
+
+// isPublicBase reports whether text can be the beginning of links. A browser keeps its cookies, which are for secure places
+// only, on this machine without TLS as well.
+func isPublicBase(text string) bool {
+	parsed, err := url.Parse(text)
+	if err != nil || len(text) > maxConsentURL || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" || parsed.ForceQuery || strings.ContainsAny(text, "#% \"\\") ||
+		strings.HasSuffix(text, "/") {
+		return false
+	}
+	return parsed.Scheme == "https" || parsed.Scheme == "http" && (parsed.Hostname() == "localhost" || strings.HasPrefix(parsed.Hostname(), "127."))
 }
 
 func parseCIDRs(list string) ([]netip.Prefix, error) {

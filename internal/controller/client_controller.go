@@ -27,6 +27,8 @@ type ClientReconciler struct {
 	Circuits    *pace.Circuits
 	Egress      oauth.Egress
 	Clock       clock.PassiveClock
+	// ConsentURL is where the pages of the consent server are, for everybody; "": nowhere.
+	ConsentURL string
 }
 
 // Reconcile is one lap: facts, status.
@@ -45,6 +47,7 @@ func (r *ClientReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 		return ctrl.Result{}, err
 	}
 	status := lifecycle.ClientStatus(facts, r.Clock.Now())
+	status.RedirectURI = lifecycle.RedirectURI(r.ConsentURL, owner)
 	if apiequality.Semantic.DeepEqual(owner.Status, status) {
 		return ctrl.Result{}, nil
 	}
