@@ -130,6 +130,14 @@ func (o options) check(rest []string) error {
 	return nil
 }
 
+// publicURL is the public URL of the consent pages; "": there are none.
+func (o options) publicURL() string {
+	if o.consentURL == nil {
+		return ""
+	}
+	return o.consentURL.String()
+}
+
 // checkConsent looks at what the consent pages need. They need nothing else.
 func (o options) checkConsent() error {
 	switch {

@@ -60,7 +60,7 @@ func codePatience(f *Facts) time.Duration {
 func codeToDrop(f *Facts, now time.Time) (v1alpha1.AuthorizationOutcome, bool) {
 	known := f.Account.Status.Authorization
 	if codeClaimed(f) {
-		if f.ExchangeOpen || !codeLeft(f) || f.Consent.CodeHolder == ClaimUnsent {
+		if f.ExchangeOpen || f.Consent.CodeClaim != known.Exchange.ID || !codeLeft(f) || f.Consent.CodeHolder == ClaimUnsent {
 			return v1alpha1.AuthorizationOutcome{}, false
 		}
 		return v1alpha1.AuthorizationOutcome{
@@ -225,14 +225,14 @@ func CodeKept(status *v1alpha1.ConnectedAccountStatus, next Credential, s Spendi
 }
 
 // CodeFailed takes over into the status that a code brought nothing. It is never sent again, unless not a byte of it was; and
-// what became of the account meanwhile is not touched. It reports whether the failure counts as one of the account's.
-func CodeFailed(status *v1alpha1.ConnectedAccountStatus, failure Failure, identity string, s Spending, now time.Time) bool {
+// what became of the account meanwhile is not touched. It is no failure of the grant that is held, and not counted as one.
+func CodeFailed(status *v1alpha1.ConnectedAccountStatus, failure Failure, identity string, s Spending, now time.Time) {
 	if !s.mineCode(status) {
-		return false
+		return
 	}
 	if failure.Class == oauth.NotSent {
 		status.Authorization.Exchange = v1alpha1.CodeClaim{}
-		return true
+		return
 	}
 	s.codeDone(status)
 	outcome := v1alpha1.AuthorizationOutcome{StateHash: s.StateHash, Result: v1alpha1.AuthorizationRejected, Reason: failure.Message}
@@ -246,7 +246,15 @@ func CodeFailed(status *v1alpha1.ConnectedAccountStatus, failure Failure, identi
 		outcome.Reason = outcome.Reason[:maxOutcomeReason]
 	}
 	ended(status, outcome, now)
-	return false
+}
+
+// WithoutCode is the status without a code that cannot be sent, for a cause that only whoever opens it can see.
+func WithoutCode(f *Facts, reason string, now time.Time) v1alpha1.ConnectedAccountStatus {
+	status := *f.Account.Status.DeepCopy()
+	over := status.Authorization.HandOver
+	status.Authorization.HandOver = v1alpha1.HandOver{}
+	ended(&status, v1alpha1.AuthorizationOutcome{StateHash: over.StateHash, Result: v1alpha1.AuthorizationExpired, Reason: reason}, now)
+	return status
 }
 
 // maxOutcomeReason is the longest reason that the schema takes. Reasons are ours, in ASCII.

@@ -31,8 +31,9 @@ type ConsentFacts struct {
 	KeysMissing bool
 	// Link is the one in the status; zero: there is none, or it is good for nothing. Fresh is one that could take its place.
 	Link, Fresh Link
-	// CodeHolder says whose the claim of a code in the status is; "" where there is none. CodeUnchanged is for how long this
-	// process has seen it.
+	// CodeClaim is the id of the claim of a code that the rest is about, CodeHolder says whose it is, and CodeUnchanged, for how
+	// long this process has seen it.
+	CodeClaim     string
 	CodeHolder    ClaimHolder
 	CodeUnchanged time.Duration
 }

@@ -60,6 +60,14 @@ func (r Reply) Identity(pointer string) string {
 	return value
 }
 
+// IsCapturable reports whether a text can be a captured value: 1 to 1024 bytes of 0x20-0x7E.
+func IsCapturable(text string) bool {
+	return text != "" && len(text) <= maxCapturedBytes && isVisible(text)
+}
+
+// CodeFault tells why a code can never be sent, in our words; "": it can.
+func CodeFault(req GrantRequest) string { return checkCode(req) }
+
 // object is the body of a 2xx reply as one JSON object; nil: it is none, or names a member twice.
 func (r Reply) object() map[string]any {
 	from := r.inner()
@@ -122,7 +130,7 @@ func scalar(value any) (string, bool) {
 	default:
 		return "", false
 	}
-	return text, text != "" && len(text) <= maxCapturedBytes && isVisible(text)
+	return text, IsCapturable(text)
 }
 
 // isPublicURL reports whether text is an https URL of one of the hosts, or of any that is named and no address.
