@@ -89,6 +89,16 @@ const (
 	ReasonEndpointChanged = "EndpointChanged"
 	// ReasonAuthorizationRequired surfaces when there is no refresh token, or the provider wants a person to authorize.
 	ReasonAuthorizationRequired = "AuthorizationRequired"
+	// ReasonAuthorizationPending surfaces while a person's consent is being exchanged for a token.
+	ReasonAuthorizationPending = "AuthorizationPending"
+	// ReasonApprovalRequired surfaces when a person has consented and spec.consent.approval wants somebody to approve of it
+	// before the token is published.
+	ReasonApprovalRequired = "ApprovalRequired"
+	// ReasonConsentDue surfaces when the grant is about to end, and the person must consent again.
+	ReasonConsentDue = "ConsentDue"
+	// ReasonSubjectChanged surfaces when the provider names another person or account than the one whose access it was, or
+	// than is expected.
+	ReasonSubjectChanged = "SubjectChanged"
 	// ReasonAuthorizationDenied surfaces when a person or a policy at the provider refused the access.
 	ReasonAuthorizationDenied = "AuthorizationDenied"
 	// ReasonRefreshTokenRejected surfaces when the provider refuses the refresh token, which was not used before: the

@@ -56,6 +56,9 @@ type ConnectedAccountList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.onBehalfOfHeader) || self.grant.type == 'APIKey'",message="with this grant the OAuthClient names the header, in its spec.onBehalfOf.header: remove it here",reason=FieldValueForbidden,fieldPath=".onBehalfOfHeader"
 // +kubebuilder:validation:XValidation:rule="!has(self.onBehalfOfHeader) || has(self.onBehalfOf)",message="the header is written only where onBehalfOf says what is in it: write that too, or remove this",reason=FieldValueForbidden,fieldPath=".onBehalfOfHeader"
 // +kubebuilder:validation:XValidation:rule=`has(self.onBehalfOf) || !has(self.secret) || !has(self.secret.data) || self.secret.data.all(key, !self.secret.data[key].replace('$$', "").matches(r'\$\(on_behalf_of[).]'))`,message="spec.secret.data refers to on_behalf_of: write it here, or remove the reference",reason=FieldValueRequired,fieldPath=".onBehalfOf"
+// +kubebuilder:validation:XValidation:rule="!has(self.expectedIdentity) || self.grant.type == 'AuthorizationCode'",message="only with the grant AuthorizationCode there is a person whose access it is: remove it",reason=FieldValueForbidden,fieldPath=".expectedIdentity"
+// +kubebuilder:validation:XValidation:rule="!has(self.consent) || self.grant.type == 'AuthorizationCode'",message="only the grant AuthorizationCode needs somebody's consent: remove it",reason=FieldValueForbidden,fieldPath=".consent"
+// +kubebuilder:validation:XValidation:rule="!has(self.deletionPolicy) || self.deletionPolicy != 'Revoke' || self.grant.type == 'AuthorizationCode'",message="only the grant AuthorizationCode leaves something to revoke: remove it, or write Retain",reason=FieldValueForbidden,fieldPath=".deletionPolicy"
 type ConnectedAccountSpec struct {
 	// clientRef names the OAuthClient to use. Required, but with the grant APIKey, which has none.
 	// +optional
@@ -102,10 +105,77 @@ type ConnectedAccountSpec struct {
 	// +optional
 	ImportRefreshTokenRef SecretKeyReference `json:"importRefreshTokenRef,omitzero"`
 
+	// expectedIdentity is whose access is wanted, as the provider names it: that of anybody else is refused. The OAuthClient says
+	// where the name is, in spec.tokenResponse.identity. Default: whoever consents first, and nobody else after that.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[ -~]+$')",message="write it in printable ASCII, as the provider does"
+	ExpectedIdentity string `json:"expectedIdentity,omitempty"`
+
+	// consent says how a person consents, for the grant AuthorizationCode.
+	// +optional
+	Consent Consent `json:"consent,omitzero"`
+
+	// deletionPolicy says what becomes of the grant when the account is deleted. Default: Retain.
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
 	// suspend holds back token requests while it is true. The Secret is kept as it is until its token expires.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // absent and false mean the same
 }
+
+// ConsentApproval says whether what a person consented to is used at once.
+//
+// +kubebuilder:validation:Enum=NotRequired;Required
+type ConsentApproval string
+
+const (
+	// ApprovalNotRequired publishes the token at once.
+	ApprovalNotRequired ConsentApproval = "NotRequired"
+	// ApprovalRequired keeps the token unpublished until somebody has approved of whose it is, by an annotation.
+	ApprovalRequired ConsentApproval = "Required"
+)
+
+// ConsentLink says when status.authorizationURL is there.
+//
+// +kubebuilder:validation:Enum=WhenNeeded;Always;Never
+type ConsentLink string
+
+const (
+	// LinkWhenNeeded offers a link while a person is needed.
+	LinkWhenNeeded ConsentLink = "WhenNeeded"
+	// LinkAlways offers one while the account works, too, so that a person can authorize anew.
+	LinkAlways ConsentLink = "Always"
+	// LinkNever offers none: the refresh token is imported.
+	LinkNever ConsentLink = "Never"
+)
+
+// Consent says how a person consents.
+//
+// +kubebuilder:validation:MinProperties=1
+type Consent struct {
+	// approval says whether what a person consented to is used at once. Default: NotRequired.
+	// +optional
+	Approval ConsentApproval `json:"approval,omitempty"`
+
+	// link says when status.authorizationURL is there. Default: WhenNeeded.
+	// +optional
+	Link ConsentLink `json:"link,omitempty"`
+}
+
+// DeletionPolicy says what becomes of a grant when its account is deleted.
+//
+// +kubebuilder:validation:Enum=Retain;Revoke
+type DeletionPolicy string
+
+const (
+	// DeletionRetain leaves it as it is at the provider.
+	DeletionRetain DeletionPolicy = "Retain"
+	// DeletionRevoke revokes it at the client's revocation endpoint (RFC 7009), for two minutes at most.
+	DeletionRevoke DeletionPolicy = "Revoke"
+)
 
 // ClientReference names an OAuthClient.
 type ClientReference struct {
@@ -297,6 +367,269 @@ type ConnectedAccountStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	DoubtSequence int64 `json:"doubtSequence,omitempty"`
+
+	// authorizationURL is the link that a person follows to consent. It stays the same while a person is needed, for a week at
+	// least; whoever has it can consent for this account, with an access of their own.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	AuthorizationURL string `json:"authorizationURL,omitempty"`
+
+	// identity is whose access it is, as the provider names it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Identity string `json:"identity,omitempty"`
+
+	// consentDueTime is when the grant ends and the person must have consented again; absent: it is not known to end.
+	// +optional
+	ConsentDueTime *metav1.Time `json:"consentDueTime,omitempty"`
+
+	// authorization is what passes between the consent server and the operator while a person consents.
+	// +optional
+	Authorization Authorization `json:"authorization,omitzero"`
+}
+
+// Authorization is what passes between the consent server and the operator. The consent server writes handOver, usedStates
+// and denial, and the operator all else.
+//
+// +kubebuilder:validation:MinProperties=1
+type Authorization struct {
+	// attempt is the number of the consent that authorizationURL is for. A link with another number is good for nothing.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Attempt int64 `json:"attempt,omitempty"`
+
+	// handOver is an authorization code that waits to be exchanged.
+	// +optional
+	HandOver HandOver `json:"handOver,omitzero"`
+
+	// usedStates are hashes of the states that were used up by a callback, the newest last.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	UsedStates []StateHash `json:"usedStates,omitempty"`
+
+	// denial is the provider's no, as the callback brought it.
+	// +optional
+	Denial AuthorizationDenial `json:"denial,omitzero"`
+
+	// failures count the attempts that came to nothing within an hour.
+	// +optional
+	Failures ConsentFailures `json:"failures,omitzero"`
+
+	// exchange is the record of a code that is about to be exchanged: written before the token request is sent, and there
+	// until what it brought is kept, or until it is given up.
+	// +optional
+	Exchange CodeClaim `json:"exchange,omitzero"`
+
+	// lastOutcome is what came of the last attempt.
+	// +optional
+	LastOutcome AuthorizationOutcome `json:"lastOutcome,omitzero"`
+}
+
+// StateHash is a hash of the state of an attempt, in base64url.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=64
+type StateHash string
+
+// HandOver is an authorization code on its way from the consent server to the operator, which alone can open it.
+//
+// +kubebuilder:validation:MinProperties=1
+type HandOver struct {
+	// id is random.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+
+	// sealed is the code, encrypted to the operator.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32768
+	Sealed string `json:"sealed,omitempty"`
+
+	// sealedVerifier is the code verifier (RFC 7636), encrypted to the operator; absent without PKCE.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	SealedVerifier string `json:"sealedVerifier,omitempty"`
+
+	// stateHash is the hash of the state that the code came with.
+	// +optional
+	StateHash StateHash `json:"stateHash,omitempty"`
+
+	// clientUID is the UID of the OAuthClient that the code was asked for with.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ClientUID string `json:"clientUID,omitempty"`
+
+	// clientID is the client identifier that the code was asked for with.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	ClientID string `json:"clientID,omitempty"`
+
+	// redirectURI is the redirect URI that the code was asked for with.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	RedirectURI string `json:"redirectURI,omitempty"`
+
+	// host is the host, with port, of the token endpoint when the code was asked for; absent: not known.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Host string `json:"host,omitempty"`
+
+	// attempt is the number of the consent that it was asked for in.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Attempt int64 `json:"attempt,omitempty"`
+
+	// handedOverTime is when it was handed over. After ten minutes it is dropped.
+	// +optional
+	HandedOverTime *metav1.Time `json:"handedOverTime,omitempty"`
+}
+
+// AuthorizationDenial is a provider's no to an authorization request.
+//
+// +kubebuilder:validation:MinProperties=1
+type AuthorizationDenial struct {
+	// code is the error code, if it is one of the standard (RFC 6749 section 4.1.2.1), else unrecognised.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Code string `json:"code,omitempty"`
+
+	// stateHash is the hash of the state that it came with.
+	// +optional
+	StateHash StateHash `json:"stateHash,omitempty"`
+
+	// deniedTime is when it came.
+	// +optional
+	DeniedTime *metav1.Time `json:"deniedTime,omitempty"`
+}
+
+// ConsentFailures count the attempts that came to nothing within an hour.
+//
+// +kubebuilder:validation:MinProperties=1
+type ConsentFailures struct {
+	// count is how many there were. After five, the next one waits until the hour is over.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Count int32 `json:"count,omitempty"`
+
+	// windowStartTime is when the hour began, with the first of them.
+	// +optional
+	WindowStartTime *metav1.Time `json:"windowStartTime,omitempty"`
+}
+
+// CodeClaim says that an authorization code is about to be exchanged, by whom, and for how long others leave it to them. It
+// is never taken over: a code is sent once.
+//
+// +kubebuilder:validation:MinProperties=1
+type CodeClaim struct {
+	// id is random, and known to the process that made the claim before it is written.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ID string `json:"id,omitempty"`
+
+	// sequence is the claimSequence of the claim.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Sequence int64 `json:"sequence,omitempty"`
+
+	// handOverID is the id of the hand-over whose code is exchanged.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	HandOverID string `json:"handOverID,omitempty"`
+
+	// stateHash is the hash of the state that the code came with.
+	// +optional
+	StateHash StateHash `json:"stateHash,omitempty"`
+
+	// clientUID is the OAuthClient's UID.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ClientUID string `json:"clientUID,omitempty"`
+
+	// host is the host, with port, that receives the code.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Host string `json:"host,omitempty"`
+
+	// durationSeconds is for how many seconds the claim is left to its holder, from when somebody else first saw it.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	DurationSeconds int32 `json:"durationSeconds,omitempty"`
+
+	// startTime is when the code was claimed.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+
+	// holder is who made the claim.
+	// +optional
+	Holder ClaimHolder `json:"holder,omitzero"`
+}
+
+// AuthorizationResult is what came of an attempt.
+//
+// +kubebuilder:validation:Enum=Connected;ApprovalRequired;Denied;Rejected;InDoubt;SubjectChanged;Expired
+type AuthorizationResult string
+
+const (
+	// AuthorizationConnected means that a new credential was kept.
+	AuthorizationConnected AuthorizationResult = "Connected"
+	// AuthorizationNeedsApproval means that a new credential was kept, and waits for approval.
+	AuthorizationNeedsApproval AuthorizationResult = "ApprovalRequired"
+	// AuthorizationWasDenied means that the provider said no before there was a code.
+	AuthorizationWasDenied AuthorizationResult = "Denied"
+	// AuthorizationRejected means that the provider did not give a token for the code, or none that can be used.
+	AuthorizationRejected AuthorizationResult = "Rejected"
+	// AuthorizationInDoubt means that nobody knows what came of the code. It is not sent again.
+	AuthorizationInDoubt AuthorizationResult = "InDoubt"
+	// AuthorizationSubjectChanged means that it was another person's access than expected. It was not kept.
+	AuthorizationSubjectChanged AuthorizationResult = "SubjectChanged"
+	// AuthorizationExpired means that the code was not exchanged in time, or not for the client as it is by now.
+	AuthorizationExpired AuthorizationResult = "Expired"
+)
+
+// AuthorizationOutcome is what came of an attempt.
+//
+// +kubebuilder:validation:MinProperties=1
+type AuthorizationOutcome struct {
+	// stateHash is the hash of the attempt's state.
+	// +optional
+	StateHash StateHash `json:"stateHash,omitempty"`
+
+	// result is what came of it.
+	// +optional
+	Result AuthorizationResult `json:"result,omitempty"`
+
+	// identity is whose access it was, as the provider names it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Identity string `json:"identity,omitempty"`
+
+	// reason says why it came to nothing, in the operator's words.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Reason string `json:"reason,omitempty"`
+
+	// outcomeTime is when it was known.
+	// +optional
+	OutcomeTime *metav1.Time `json:"outcomeTime,omitempty"`
 }
 
 // Claim says that the account's refresh token is about to be spent, by whom, and for how long others leave it to them.

@@ -45,6 +45,13 @@ const (
 	// key, once nothing is sealed under it.
 	AnnotationRetireKey = Group + "/retire-key"
 
+	// AnnotationApprove on an account approves of the access that a person consented to, where spec.consent.approval wants it.
+	// Its value is status.identity; where the provider names nobody, the number that the condition Authorized tells.
+	AnnotationApprove = Group + "/approve"
+
+	// FinalizerRevoke holds a deleted account until its grant was revoked, or for two minutes at most.
+	FinalizerRevoke = Group + "/revoke"
+
 	// AnnotationAllowDelete on an account, with the account's name, lets it be deleted although a person's consent goes with it.
 	AnnotationAllowDelete = Group + "/allow-delete"
 )

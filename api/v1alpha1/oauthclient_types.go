@@ -49,10 +49,20 @@ type OAuthClientList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.clientID) || !has(self.authentication.basicEncoding) || self.authentication.basicEncoding != 'Raw' || !self.clientID.contains(':')",message="with basicEncoding Raw the server would take what follows the colon for the secret: write basicEncoding: RFC6749, or method: ClientSecretPost",fieldPath=".clientID"
 // +kubebuilder:validation:XValidation:rule="!has(self.allowedNamespaces) || self.allowedNamespaces.all(entry, !has(entry.grants) || entry.grants.all(grant, grant in self.grants))",message="an entry allows a grant that is not in spec.grants: add it there, or remove it here",fieldPath=".allowedNamespaces"
 // +kubebuilder:validation:XValidation:rule="!has(self.allowedNamespaces) || self.allowedNamespaces.all(entry, !has(entry.scopes) || (has(self.scopes) && entry.scopes.all(scope, scope in self.scopes)))",message="an entry allows a scope that is not in spec.scopes: add it there, or remove it here",fieldPath=".allowedNamespaces"
+// +kubebuilder:validation:XValidation:rule="!has(self.authorizationResponse) || !has(self.authorizationResponse.capture) || !has(self.tokenResponse) || !has(self.tokenResponse.capture) || self.authorizationResponse.capture.all(a, self.tokenResponse.capture.all(t, a.key != t.key))",message="a key of the token Secret is captured from the callback and from the answer: write two keys",fieldPath=".tokenResponse"
 type OAuthClientSpec struct {
 	// endpoints are the provider's URLs.
 	// +required
 	Endpoints Endpoints `json:"endpoints,omitzero"`
+
+	// issuer is the issuer identifier of a provider that names itself in the callback (RFC 9207): a callback that names another
+	// one, or none, is refused. Default: what a callback says of it is not looked at.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https://[!-~]+$') || self.matches('^http://(localhost|127([.][0-9]{1,3}){3}|[[]::1[]])(:[0-9]+)?(/[!-~]*)?$')",message="write the issuer as the provider does: a URL in ASCII that begins with https://"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('?') && !self.contains('#')",message="an issuer has neither query nor fragment (RFC 8414 section 2): remove it"
+	Issuer string `json:"issuer,omitempty"`
 
 	// clientID is the client identifier (RFC 6749 section 2.2). Exactly one of clientID and clientIDRef is set.
 	// +optional
@@ -84,9 +94,21 @@ type OAuthClientSpec struct {
 	// +kubebuilder:validation:MaxItems=100
 	Scopes []Scope `json:"scopes,omitempty"`
 
+	// authorizationRequest is how a person is sent to the authorization endpoint, for the grant AuthorizationCode.
+	// +optional
+	AuthorizationRequest AuthorizationRequest `json:"authorizationRequest,omitzero"`
+
+	// authorizationResponse is what is taken out of the callback besides the code, for the grant AuthorizationCode.
+	// +optional
+	AuthorizationResponse AuthorizationResponse `json:"authorizationResponse,omitzero"`
+
 	// tokenRequest is how a token request is written.
 	// +optional
 	TokenRequest TokenRequest `json:"tokenRequest,omitzero"`
+
+	// tokenResponse is what is taken out of the answer to a token request besides the tokens.
+	// +optional
+	TokenResponse TokenResponse `json:"tokenResponse,omitzero"`
 
 	// accessTokens says what is known of this provider's access tokens.
 	// +optional
@@ -143,11 +165,123 @@ type OAuthClientSpec struct {
 // +kubebuilder:validation:XValidation:rule="!self.matches('[?&;][^=&;#]*%(3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9Aa])')",message="letters, digits and '_' in the name of a query parameter must not be percent-encoded: write them as they are",reason=FieldValueForbidden
 type Endpoint string
 
+// AuthorizationEndpoint is the literal URL that a person is sent to: https; http only for a loopback address. Its query, if
+// it has one, is sent as it is, so it must not set what the operator sends itself.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=2048
+// +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^[!-~]+$') && self.matches('^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*@)?([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[]])(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?([/?#]|$)')",message="write an absolute URL in ASCII, without spaces, such as https://provider.example/oauth/authorize"
+// +kubebuilder:validation:XValidation:rule="!self.contains('://') || self.startsWith('https://') || self.matches('^http://([^/?#]*@)?(localhost|127([.][0-9]{1,3}){3}|[[]::1[]])(:[0-9]+)?([/?#]|$)')",message="the URL must begin with https:// (http:// is for a provider on localhost, in tests)"
+// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/?#]*://[^/?#]*@')",message="the URL must not contain a user name or password: put the client secret into a Secret and name it in authentication.clientSecretRef",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!self.contains('#')",message="the URL must not have a fragment: remove '#' and what follows it"
+// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)[?&;](client_id|client_secret|code|code_challenge|code_challenge_method|code_verifier|redirect_uri|request|request_uri|response_mode|response_type|scope|state)([=&;#]|$)')",message="the URL's query must not set a parameter of the authorization request, such as state or scope: remove it, the operator sends these itself",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!self.matches('[?&;][^=&;#]*%(3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9Aa])')",message="letters, digits and '_' in the name of a query parameter must not be percent-encoded: write them as they are",reason=FieldValueForbidden
+type AuthorizationEndpoint string
+
 // Endpoints are the provider's URLs.
 type Endpoints struct {
+	// authorization is the authorization endpoint (RFC 6749 section 3.1), where a person consents in a browser. Default: none,
+	// and accounts with the grant AuthorizationCode import their refresh tokens.
+	// +optional
+	Authorization AuthorizationEndpoint `json:"authorization,omitempty"`
+
 	// token is the token endpoint (RFC 6749 section 3.2).
 	// +required
 	Token Endpoint `json:"token,omitempty"`
+
+	// revocation is the revocation endpoint (RFC 7009), for accounts with deletionPolicy Revoke. Default: none.
+	// +optional
+	Revocation Endpoint `json:"revocation,omitempty"`
+}
+
+// PKCE says whether a code is bound to whoever asked for it (RFC 7636).
+//
+// +kubebuilder:validation:Enum=S256;None
+type PKCE string
+
+const (
+	// PKCES256 sends a code challenge, with a new verifier for each attempt.
+	PKCES256 PKCE = "S256"
+	// PKCENone sends none, for providers that refuse it.
+	PKCENone PKCE = "None"
+)
+
+// AuthorizationRequest is how a person is sent to the authorization endpoint.
+//
+// +kubebuilder:validation:MinProperties=1
+type AuthorizationRequest struct {
+	// pkce says whether the code is bound to whoever asked for it (RFC 7636). Default: S256.
+	// +optional
+	PKCE PKCE `json:"pkce,omitempty"`
+
+	// scopeSeparator stands between two scopes: a space, a comma or a plus sign. Default: a space.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1
+	// +kubebuilder:validation:XValidation:rule="self in [' ', ',', '+']",message="write a space, a comma or a plus sign"
+	ScopeSeparator string `json:"scopeSeparator,omitempty"`
+
+	// parameters are sent besides those of the standard. A name may come more than once.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Parameters []AuthorizationParameter `json:"parameters,omitempty"`
+}
+
+// AuthorizationParameter is one parameter of an authorization request.
+type AuthorizationParameter struct {
+	// name is the parameter's name. Those that the operator sends itself are refused.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[]A-Za-z0-9._~[-]+$')",message="write the name of a parameter: letters, digits, '-', '.', '_', '~' and brackets"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)^(client_id|client_secret|code|code_challenge|code_challenge_method|code_verifier|redirect_uri|request|request_uri|response_mode|response_type|scope|state)$')",message="the operator sends this parameter itself, or must not send it: remove it",reason=FieldValueForbidden
+	Name string `json:"name,omitempty"`
+
+	// value is the parameter's value. It is no place for a secret: whoever follows the link sees it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[ -~]+$')",message="write printable ASCII"
+	Value string `json:"value,omitempty"`
+}
+
+// AuthorizationResponse is what is taken out of a callback besides the code.
+//
+// +kubebuilder:validation:MinProperties=1
+type AuthorizationResponse struct {
+	// capture lists fields of the callback's query that become keys of the token Secret, such as a realmId. They come through
+	// a person's browser, and are what that sends: nobody vouches for them.
+	// +optional
+	// +listType=map
+	// +listMapKey=key
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Capture []CallbackCapture `json:"capture,omitempty"`
+}
+
+// CapturedKey is a key of the token Secret that holds a captured value.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=64
+// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([-\w]|\.[-\w])[-.\w]*$')`,message="the key must be one of a Secret: letters, digits, '-', '_' and '.'"
+// +kubebuilder:validation:XValidation:rule="!(self in ['access_token', 'token_type', 'expires_at', 'scope', 'authorization', 'headers', 'on_behalf_of'])",message="access_token, token_type, expires_at, scope, authorization, headers and on_behalf_of are there without it and cannot be replaced: write another key"
+type CapturedKey string
+
+// CallbackCapture is a field of the callback's query that becomes a key of the token Secret.
+type CallbackCapture struct {
+	// name is the field's name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-A-Za-z0-9._~]+$')",message="write the name of a field: letters, digits, '-', '.', '_' and '~'"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)^(access_token|code|error|error_description|error_uri|id_token|iss|refresh_token|response|state|token_type)$')",message="this field has a meaning of its own in every callback: remove it",reason=FieldValueForbidden
+	Name string `json:"name,omitempty"`
+
+	// key is the key of the token Secret.
+	// +required
+	Key CapturedKey `json:"key,omitempty"`
 }
 
 // AuthenticationMethod is how a client proves who it is.
@@ -238,6 +372,83 @@ type TokenRequest struct {
 	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
 }
 
+// Pointer names a value in a JSON answer (RFC 6901). A token, or the client secret, cannot be named: they have places of
+// their own.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=256
+// +kubebuilder:validation:XValidation:rule="self.matches('^(/([ -.0-}]|~[01])*)+$')",message="write a JSON pointer (RFC 6901), such as /instance_url or /team/id"
+// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)/[^/]*(access_token|refresh_token|id_token|client_secret)$')",message="a token or a secret is not captured: write the pointer of something else",reason=FieldValueForbidden
+type Pointer string
+
+// TokenResponse is what is taken out of the answer to a token request besides the tokens.
+//
+// +kubebuilder:validation:MinProperties=1
+type TokenResponse struct {
+	// capture lists values of the answer that become keys of the token Secret, such as /instance_url.
+	// +optional
+	// +listType=map
+	// +listMapKey=key
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Capture []AnswerCapture `json:"capture,omitempty"`
+
+	// identity says where the answer names whose access it is. An access that is another person's or account's than before
+	// is then refused.
+	// +optional
+	Identity Identity `json:"identity,omitzero"`
+}
+
+// CaptureFormat says what a captured value must be.
+//
+// +kubebuilder:validation:Enum=Text;URL
+type CaptureFormat string
+
+const (
+	// CaptureText is a text, a number or a boolean, in printable ASCII.
+	CaptureText CaptureFormat = "Text"
+	// CaptureURL is an https URL.
+	CaptureURL CaptureFormat = "URL"
+)
+
+// AnswerCapture is a value of the answer that becomes a key of the token Secret. The operator itself never calls what is in it.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.hosts) || (has(self.format) && self.format == 'URL')",message="only a URL has a host: remove it, or write format: URL",reason=FieldValueForbidden,fieldPath=".hosts"
+type AnswerCapture struct {
+	// pointer names the value.
+	// +required
+	Pointer Pointer `json:"pointer,omitempty"`
+
+	// key is the key of the token Secret.
+	// +required
+	Key CapturedKey `json:"key,omitempty"`
+
+	// format says what the value must be; what is not is left out. Default: Text.
+	// +optional
+	Format CaptureFormat `json:"format,omitempty"`
+
+	// hosts are those that a URL may name, where *.example.com stands for all below it. Default: any but an IP address.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Hosts []CaptureHost `json:"hosts,omitempty"`
+}
+
+// CaptureHost is a host that a captured URL may name.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=253
+// +kubebuilder:validation:XValidation:rule="self.matches('^([*][.])?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="write a host in lower case without a port, such as api.example.com or *.example.com"
+type CaptureHost string
+
+// Identity says where an answer names whose access it is.
+type Identity struct {
+	// pointer names the value, such as /account_id.
+	// +required
+	Pointer Pointer `json:"pointer,omitempty"`
+}
+
 // AccessTokens says what is known of a provider's access tokens.
 //
 // +kubebuilder:validation:MinProperties=1
@@ -292,6 +503,20 @@ type RefreshTokens struct {
 	// onReuse says what the provider does when a spent token is used again, after the grace if there is one. Default: RevokesGrant.
 	// +optional
 	OnReuse RefreshTokenReuse `json:"onReuse,omitempty"`
+
+	// idleLifetimeSeconds is for how many seconds a refresh token is good if it is not used. The operator uses it in time,
+	// whether or not a new access token is needed. Default: for ever.
+	// +optional
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=315360000
+	IdleLifetimeSeconds int32 `json:"idleLifetimeSeconds,omitempty"`
+
+	// absoluteLifetimeSeconds is how many seconds after a person's consent the grant ends, however it is used. The person is
+	// asked again before that. Default: never.
+	// +optional
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=315360000
+	AbsoluteLifetimeSeconds int32 `json:"absoluteLifetimeSeconds,omitempty"`
 }
 
 // OnBehalfOf says how a connected account is named to a provider's API.
@@ -371,4 +596,18 @@ type OAuthClientStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+
+	// redirectURI is what to register at the provider as this client's redirect URI, exactly as it is written here. Absent:
+	// the client has no authorization endpoint, or the operator no --consent-url.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	RedirectURI string `json:"redirectURI,omitempty"`
+
+	// clientID is the client identifier as the Secret that spec.clientIDRef names holds it: the consent pages, which read no
+	// Secrets, send a person on with it. Absent where spec.clientID says it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	ClientID string `json:"clientID,omitempty"`
 }

@@ -69,11 +69,14 @@ type AccountReconciler struct {
 	Process string
 	// TakeoverWait is for how long a contested claim is left to its holder.
 	TakeoverWait time.Duration
+	// ConsentURL is where the pages of the consent server are, for everybody; "": nowhere, and no links are given.
+	ConsentURL string
 	// Patience is how long a lap waits for its exchange, which goes on without it. 0: a quarter of a second.
 	Patience time.Duration
 
-	memory memory
-	waker  waker
+	memory  memory
+	waker   waker
+	consent consentKeys
 }
 
 // Reconcile is one lap. Errors are those of the API server: everything else is a fact, and ends in the status.
@@ -152,7 +155,9 @@ func (r *AccountReconciler) act(ctx context.Context, facts *lifecycle.Facts, pla
 	case lifecycle.Adopt:
 		err = r.adopt(ctx, facts)
 	case lifecycle.Reseal:
-		err = r.sealAnew(ctx, facts)
+		err = r.sealAnew(ctx, facts, func(*seal.Credential) {})
+	case lifecycle.Approve:
+		err = r.sealAnew(ctx, facts, func(held *seal.Credential) { held.Approved = true })
 	case lifecycle.Rest:
 	}
 	if errors.Is(err, errSchemaTooOld) {
@@ -181,6 +186,8 @@ func (r *AccountReconciler) writeClaim(ctx context.Context, facts *lifecycle.Fac
 	facts.Account = updated
 	r.memory.update(updated, func(m *accountMemory) {
 		facts.ClaimHolder, facts.ClaimUnchanged = m.watch(updated.Status.Claim, r.Journal.Instance(), r.Process, r.Clock.Now())
+		facts.Consent.CodeClaim = updated.Status.Authorization.Exchange.ID
+		facts.Consent.CodeHolder, facts.Consent.CodeUnchanged = m.watchCode(updated.Status.Authorization.Exchange, r.Journal.Instance(), r.Process, r.Clock.Now())
 	})
 	return nil
 }
@@ -224,6 +231,7 @@ func (r *AccountReconciler) wrote(account *v1alpha1.ConnectedAccount) {
 
 // tell makes an event of a change in readiness or its reason.
 func (r *AccountReconciler) tell(before, after *v1alpha1.ConnectedAccount) {
+	r.tellConsent(before, after)
 	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
 	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
 	if is == nil || was != nil && was.Status == is.Status && was.Reason == is.Reason || is.Reason == v1alpha1.ReasonPending {

@@ -55,6 +55,7 @@ func (r *AccountReconciler) gather(ctx context.Context, account *v1alpha1.Connec
 		return nil, err
 	}
 	r.gatherClaim(facts)
+	r.gatherConsent(facts)
 	facts.Reseal = r.memory.of(account).reseal && underEarlierKey(keyring, account)
 	facts.Import, err = r.gatherImport(ctx, facts)
 	return facts, err
@@ -90,6 +91,8 @@ func (r *AccountReconciler) gatherClaim(facts *lifecycle.Facts) {
 		facts.HighestRotation = max(facts.HighestRotation, m.rotation)
 		facts.SecretRefused = m.unwritable
 		facts.ClaimHolder, facts.ClaimUnchanged = m.watch(account.Status.Claim, r.Journal.Instance(), r.Process, r.Clock.Now())
+		facts.Consent.CodeClaim = account.Status.Authorization.Exchange.ID
+		facts.Consent.CodeHolder, facts.Consent.CodeUnchanged = m.watchCode(account.Status.Authorization.Exchange, r.Journal.Instance(), r.Process, r.Clock.Now())
 	})
 }
 
@@ -222,6 +225,7 @@ func knownOf(keyring *seal.Keyring, subject seal.Subject, held seal.Credential) 
 		IssuedTime: held.IssuedTime, ExpirationTime: held.ExpirationTime,
 		Scopes: held.Scopes, RequestedScopes: held.RequestedScopes,
 		ClientID: held.ClientID, Origins: held.Origins, ClientNamespace: held.ClientNamespace,
+		Identity: held.Identity, GrantTime: held.GrantTime, GrantedScopes: held.GrantedScopes, Approved: held.Approved,
 	}
 	if known.HasRefreshToken {
 		known.Fingerprint = keyring.Fingerprint("refresh token", subject.ClusterID, subject.Namespace, subject.Name, subject.UID, held.RefreshToken.Reveal())

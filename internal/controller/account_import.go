@@ -205,8 +205,8 @@ func (r *AccountReconciler) reseal(ctx context.Context, facts *lifecycle.Facts, 
 }
 
 // sealAnew seals what the account holds under the key in use, on the very copy that the plan was made from. It is the same
-// credential, of the same rotation: nothing else in the status changes.
-func (r *AccountReconciler) sealAnew(ctx context.Context, facts *lifecycle.Facts) error {
+// credential, of the same rotation, but for what is changed about it: nothing else in the status changes.
+func (r *AccountReconciler) sealAnew(ctx context.Context, facts *lifecycle.Facts, change func(*seal.Credential)) error {
 	ctx, cancel := context.WithTimeout(detached(ctx), writeDeadline)
 	defer cancel()
 	// One try for each turn: an API server that refuses it must not keep the account from being refreshed.
@@ -222,6 +222,7 @@ func (r *AccountReconciler) sealAnew(ctx context.Context, facts *lifecycle.Facts
 	if err := r.Schema.prove(ctx, facts.Account, false); err != nil {
 		return err
 	}
+	change(&held)
 	sealed, err := keyring.Seal(seal.PurposeCredential, r.subject(facts.Account), held)
 	if err != nil {
 		return fmt.Errorf("seal the credential: %w", err)
@@ -232,6 +233,7 @@ func (r *AccountReconciler) sealAnew(ctx context.Context, facts *lifecycle.Facts
 		return err
 	}
 	facts.Account, facts.Reseal = anew, false
+	facts.Credential = knownOf(keyring, r.subject(facts.Account), held)
 	return nil
 }
 

@@ -15,16 +15,21 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
+	"github.com/oauth-operator/oauth-operator/internal/secret"
 )
 
 // claimDeadline bounds the write of a claim, and the read that finds out whether an unclear one was applied.
 const claimDeadline = 10 * time.Second
 
-// refresh spends the account's refresh token: ready, claim, send, journal, keep. The order is the whole point. A token that
-// can be used once is spent by sending it, and its successor exists nowhere but in the reply.
+// refresh spends the account's refresh token, or a code: ready, claim, send, journal, keep. The order is the whole point. What
+// can be used once is spent by sending it, and what comes of it exists nowhere but in the reply.
 func (r *AccountReconciler) refresh(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
-	spend, unready, err := r.readyToSpend(ctx, facts, plan)
-	if err != nil || unready.failure != nil || unready.publish != nil {
+	ready, limit := r.readyToSpend, lifecycle.RequestLimit(facts.Client)
+	if plan.Code {
+		ready, limit = r.readyToRedeem, lifecycle.CodeLimit(facts.Client)
+	}
+	spend, unready, err := ready(ctx, facts, plan)
+	if err != nil || spend == nil {
 		return unready, err
 	}
 	defer spend.release()
@@ -36,11 +41,11 @@ func (r *AccountReconciler) refresh(ctx context.Context, facts *lifecycle.Facts,
 		}
 	}
 	r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = started })
-	reply, err := spend.request.Send(ctx, started, lifecycle.RequestLimit(facts.Client))
+	reply, err := spend.request.Send(ctx, started, limit)
 	if err == nil {
 		r.journal(ctx, facts, spend, reply)
 	}
-	r.answered(ctx, facts, judged(reply, err), r.Clock.Since(started))
+	r.answered(ctx, facts, judged(reply, spend.grant(), err), r.Clock.Since(started))
 	result := r.outcomeOf(ctx, spend, reply, err)
 	if result.failure == nil || result.failure.Class != oauth.NotSent {
 		r.memory.update(facts.Account, func(m *accountMemory) { m.claimed(spend.claimID, lifecycle.ClaimInDoubt) })
@@ -61,6 +66,16 @@ type spend struct {
 	// receipt is what the journal is to hold, but for the reply.
 	receipt  seal.Receipt
 	spending lifecycle.Spending
+	// clientSecret must not come back in anything that is published. Empty where a journal is replayed.
+	clientSecret secret.Value
+}
+
+// grant is what is sent.
+func (s *spend) grant() oauth.GrantType {
+	if s.spending.Code {
+		return oauth.GrantAuthorizationCode
+	}
+	return oauth.GrantRefreshToken
 }
 
 // release gives back what was not used.
@@ -91,26 +106,40 @@ func (r *AccountReconciler) readyToSpend(ctx context.Context, facts *lifecycle.F
 			return nil, exchanged{publish: finding}, err
 		}
 	}
-	s := &spend{claimID: string(uuid.NewUUID()), host: hostOf(ready.registration.TokenEndpoint)}
+	s := newSpend(ready)
 	s.describe(facts, plan, r.templateOf(facts, plan, ready.registration), held)
+	failure, err := r.connect(connecting, facts, s, ready, oauth.GrantRequest{
+		Grant: oauth.GrantRefreshToken, RefreshToken: held.RefreshToken, Scopes: plan.Scopes,
+	})
+	if failure != nil || err != nil {
+		return nil, exchanged{failure: failure}, err
+	}
+	return s, exchanged{}, nil
+}
+
+func newSpend(ready ready) *spend {
+	return &spend{claimID: string(uuid.NewUUID()), host: hostOf(ready.registration.TokenEndpoint), clientSecret: ready.registration.ClientSecret}
+}
+
+// connect makes room in the journal for the reply, and gets a connection. A failure is why there is none.
+func (r *AccountReconciler) connect(ctx context.Context, facts *lifecycle.Facts, s *spend, ready ready, request oauth.GrantRequest) (*lifecycle.Failure, error) {
+	keyring, _ := r.Keyring.current()
 	probed := s.receipt
 	probed.Reply = []byte(probe)
 	if _, err := keyring.SealReceipt(r.subject(facts.Account), probed); err != nil {
-		return nil, exchanged{}, fmt.Errorf("try whether the reply could be written to the journal: %w", err)
+		return nil, fmt.Errorf("try whether the reply could be written to the journal: %w", err)
 	}
+	var err error
 	if s.slot, err = r.Journal.Reserve(r.subject(facts.Account), s.claimID); err != nil {
-		return nil, exchanged{}, fmt.Errorf("make room in the journal: %w", err)
+		return nil, fmt.Errorf("make room in the journal: %w", err)
 	}
-	s.request, err = ready.transport.Ready(connecting, ready.registration, oauth.GrantRequest{
-		Grant: oauth.GrantRefreshToken, RefreshToken: held.RefreshToken, Scopes: plan.Scopes,
-	})
-	if err != nil {
+	if s.request, err = ready.transport.Ready(ctx, ready.registration, request); err != nil {
 		s.slot.Release()
 		r.answered(ctx, facts, err, 0)
 		r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = r.Clock.Now() })
-		return nil, exchanged{failure: failureOf(ctx, err)}, nil
+		return failureOf(ctx, err), nil
 	}
-	return s, exchanged{}, nil
+	return nil, nil
 }
 
 // describe fills in the receipt, from what is true now: the result is sealed for the client and host that the token went
@@ -119,6 +148,8 @@ func (s *spend) describe(facts *lifecycle.Facts, plan lifecycle.Plan, template, 
 	template.Lineage, template.Issuer, template.Identity = held.Lineage, held.Issuer, held.Identity
 	template.AccessToken, template.TokenType, template.RefreshToken = held.AccessToken, held.TokenType, held.RefreshToken
 	template.IssuedTime, template.ExpirationTime, template.Scopes = held.IssuedTime, held.ExpirationTime, held.Scopes
+	template.GrantTime, template.GrantedScopes, template.Approved = held.GrantTime, held.GrantedScopes, held.Approved
+	template.Captured = declaredCaptures(facts.Client, held.Captured)
 	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Forgiven: lifecycle.Grace(facts.Client) > 0}
 	if plan.Claim {
 		s.spending.ClaimID = s.claimID
@@ -129,6 +160,7 @@ func (s *spend) describe(facts *lifecycle.Facts, plan lifecycle.Plan, template, 
 		ClaimID: s.claimID, Attempt: plan.Attempt, Spent: s.spending.Spent,
 		Template: template, DefaultLifetime: lifecycle.DefaultLifetime(facts.Client),
 	}
+	s.extracts(facts.Client)
 }
 
 // claim records in the status that the refresh token is about to be spent, on the very copy that the plan was made from: a
@@ -138,7 +170,11 @@ func (r *AccountReconciler) claim(ctx context.Context, facts *lifecycle.Facts, p
 	defer cancel()
 	by := lifecycle.Claiming{ID: s.claimID, Host: s.host, Holder: v1alpha1.ClaimHolder{Journal: r.Journal.Instance(), Process: r.Process}}
 	claimed := facts.Account.DeepCopy()
-	claimed.Status = lifecycle.WithClaim(facts, plan, by, r.Clock.Now())
+	if plan.Code {
+		claimed.Status = lifecycle.WithCodeClaim(facts, by, r.Clock.Now())
+	} else {
+		claimed.Status = lifecycle.WithClaim(facts, plan, by, r.Clock.Now())
+	}
 	wanted := claimed.Status.DeepCopy()
 	// Owning a claim is remembering its id, from before it is written: the reply to the write may get lost.
 	r.memory.update(facts.Account, func(m *accountMemory) { m.claimed(s.claimID, lifecycle.ClaimUnsent) })
@@ -150,7 +186,8 @@ func (r *AccountReconciler) claim(ctx context.Context, facts *lifecycle.Facts, p
 		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(facts.Account), claimed); err != nil {
 			return fmt.Errorf("find out whether the claim was written: %w", err)
 		}
-		if claimed.UID != facts.Account.UID || claimed.Status.Claim.ID != s.claimID || claimed.Status.SealedCredential != wanted.SealedCredential {
+		holds := claimed.Status.Claim.ID == s.claimID || claimed.Status.Authorization.Exchange.ID == s.claimID
+		if claimed.UID != facts.Account.UID || !holds || claimed.Status.SealedCredential != wanted.SealedCredential {
 			return errSuperseded
 		}
 		r.wrote(claimed)
@@ -184,33 +221,37 @@ func (r *AccountReconciler) outcomeOf(ctx context.Context, s *spend, reply oauth
 	result := &outcome{spending: s.spending}
 	answer := oauth.Answer{}
 	if err == nil {
-		answer, err = judge(reply)
+		answer, err = judge(reply, s.grant())
 	}
 	if err != nil {
 		result.failure = failureOf(ctx, err)
 	}
-	if err == nil || !answer.RefreshToken.Empty() {
-		credential := completed(s.receipt.Template, answer, s.receipt.DefaultLifetime)
+	if err == nil {
+		answer, result.failure = s.sameSubject(reply, answer)
+	}
+	if err == nil && result.failure == nil || !answer.RefreshToken.Empty() {
+		credential := completed(s.receipt.Template, answer, s.lifetime(answer))
+		s.complete(&credential, reply, answer)
 		result.credential = &credential
 	}
 	return result
 }
 
 // judged is the error that counts in the metrics.
-func judged(reply oauth.Reply, err error) error {
+func judged(reply oauth.Reply, grant oauth.GrantType, err error) error {
 	if err != nil {
 		return err
 	}
-	_, err = judge(reply)
+	_, err = judge(reply, grant)
 	return err
 }
 
 // judge reads a reply. Should it panic, the other replies that this process waits for are not lost with it.
-func judge(reply oauth.Reply) (answer oauth.Answer, err error) {
+func judge(reply oauth.Reply, grant oauth.GrantType) (answer oauth.Answer, err error) {
 	defer func() {
 		if recover() != nil {
 			answer, err = oauth.Answer{}, &oauth.Error{Class: oauth.OutcomeUnknown, Reason: "the answer of the token endpoint could not be judged; this is a fault of the operator"}
 		}
 	}()
-	return reply.Judge(oauth.GrantRefreshToken)
+	return reply.Judge(grant)
 }

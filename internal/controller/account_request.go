@@ -8,10 +8,10 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 )
 
-// request spends the refresh token, or asks with the client's own credentials.
+// request spends the code or the refresh token, or asks with the client's own credentials.
 func (r *AccountReconciler) request(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
 	defer r.forgetGone(ctx, facts)
-	if plan.Refresh {
+	if plan.Refresh || plan.Code {
 		return r.refresh(ctx, facts, plan)
 	}
 	return r.obtain(ctx, facts, plan)

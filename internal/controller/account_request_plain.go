@@ -17,6 +17,9 @@ import (
 // to show that these lose tokens where nothing guards them. It must never be released.
 func (r *AccountReconciler) request(ctx context.Context, facts *lifecycle.Facts, plan lifecycle.Plan) (exchanged, error) {
 	defer r.forgetGone(ctx, facts)
+	if plan.Code {
+		return r.refresh(ctx, facts, plan) // it is about refresh tokens that something is to be shown
+	}
 	if !plan.Refresh {
 		return r.obtain(ctx, facts, plan)
 	}

@@ -42,6 +42,8 @@ type outcome struct {
 	// credential is what is to be kept; nil: nothing came. failure is why not all came that was asked for.
 	credential *seal.Credential
 	failure    *lifecycle.Failure
+	// identity is whose access it was that was not kept.
+	identity string
 }
 
 // irreplaceable: losing it would mean that a person must consent again, or that one is told so for nothing.
@@ -64,6 +66,9 @@ func (r *AccountReconciler) settle(ctx context.Context, facts *lifecycle.Facts, 
 		if r.Clock.Since(looked) > keyringTrust {
 			r.lookAtKeyring(ctx)
 			looked = r.Clock.Now()
+		}
+		if r.place(facts, o) {
+			sealed = ""
 		}
 		var err error
 		if sealed, err = r.sealedNow(facts, o, sealed); err != nil {
@@ -170,6 +175,10 @@ func (r *AccountReconciler) settled(facts *lifecycle.Facts, o *outcome, sealed s
 	next = *facts
 	next.Account = facts.Account.DeepCopy()
 	status := &next.Account.Status
+	if o.credential == nil && o.spending.Code {
+		lifecycle.CodeFailed(status, *o.failure, o.identity, o.spending, r.Clock.Now())
+		return next, done, false
+	}
 	if o.credential == nil {
 		class, counts := lifecycle.Refused(status, facts.Credential, o.failure.Class, o.spending)
 		if counts {
@@ -186,6 +195,9 @@ func (r *AccountReconciler) settled(facts *lifecycle.Facts, o *outcome, sealed s
 		return next, done, false
 	}
 	lifecycle.Kept(status, facts.Credential, known.Version(), o.spending)
+	if o.spending.Code {
+		lifecycle.CodeKept(status, known, o.spending, lifecycle.NeedsApproval(facts.Account, known), r.Clock.Now())
+	}
 	status.SealedCredential = sealed
 	status.BoundTo = v1alpha1.BoundTo{ClusterID: r.ClusterID, AccountUID: string(facts.Account.UID)}
 	next.Credential = known

@@ -63,9 +63,10 @@ func (k *KeyringSource) current() (*seal.Keyring, bool) {
 
 // Ensure makes a keyring where there is none, but only if no account holds anything sealed.
 func (k *KeyringSource) Ensure(ctx context.Context) error {
-	err := k.Live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: KeyringName}, &corev1.Secret{})
+	stored := &corev1.Secret{}
+	err := k.Live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: KeyringName}, stored)
 	if err == nil {
-		return nil
+		return k.complete(ctx, stored)
 	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("read the keyring Secret: %w", err)
@@ -80,6 +81,9 @@ func (k *KeyringSource) Ensure(ctx context.Context) error {
 		return nil
 	}
 	keyring, err := seal.GenerateKeyring()
+	if err == nil {
+		keyring, err = keyring.WithConsentKeys()
+	}
 	if err != nil {
 		return fmt.Errorf("make a keyring: %w", err)
 	}
@@ -89,6 +93,24 @@ func (k *KeyringSource) Ensure(ctx context.Context) error {
 	})
 	if err != nil && !apierrors.IsAlreadyExists(err) { // another replica may have been faster
 		return fmt.Errorf("create the keyring Secret: %w", err)
+	}
+	return nil
+}
+
+// complete gives a keyring of an earlier version the keys that consents need. Without them tokens are refreshed all the same,
+// so that it is no error where that is refused.
+func (k *KeyringSource) complete(ctx context.Context, stored *corev1.Secret) error {
+	keyring, err := seal.ParseKeyring(stored.Data)
+	if err != nil || keyring.HasConsentKeys() {
+		return nil //nolint:nilerr // whoever follows the Secret says what is wrong with it
+	}
+	next, err := keyring.WithConsentKeys()
+	if err == nil {
+		stored.Data = next.Data()
+		err = k.Client.Update(ctx, stored, client.FieldOwner(fieldOwner))
+	}
+	if err != nil && !apierrors.IsConflict(err) { // another replica may have been faster
+		log.FromContext(ctx).Error(err, "the keyring has no keys for consents, and they could not be added", "namespace", k.Namespace, "name", KeyringName)
 	}
 	return nil
 }

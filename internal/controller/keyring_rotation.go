@@ -357,7 +357,7 @@ func needsKey(account *v1alpha1.ConnectedAccount, key string) string {
 		return "is sealed under it: " + notResealed(account)
 	case status.SealedCredential == "" && status.Rotations > 0:
 		return "has lost its credential, which may be on its way back"
-	case status.Claim.ID != "":
+	case status.Claim.ID != "", status.Authorization.Exchange.ID != "":
 		return "has an open claim, whose result may be sealed under it"
 	case status.Failures.Count > 0 && status.Failures.Class == string(lifecycle.RefreshTokenLost):
 		return "has lost its refresh token, whose successor may lie in the journal of a pod that was stopped: import another one first"

@@ -44,6 +44,9 @@ type accountMemory struct {
 	own   []ownClaim
 	claim v1alpha1.Claim
 	since time.Time
+	// code is the id of the claim of a code that was last seen in the status, and since when.
+	code      string
+	codeSince time.Time
 }
 
 // ownClaim is a claim that this process made, and what came of it.
@@ -83,16 +86,32 @@ func (m *accountMemory) watch(claim v1alpha1.Claim, journal, process string, now
 	if m.claim.ID != claim.ID || (m.claim.ContestedTime == nil) != (claim.ContestedTime == nil) {
 		m.claim, m.since = claim, now
 	}
-	unchanged := now.Sub(m.since)
+	return m.holderOf(claim.ID, claim.Holder, journal, process), now.Sub(m.since)
+}
+
+// watchCode is watch, for the claim of a code.
+func (m *accountMemory) watchCode(claim v1alpha1.CodeClaim, journal, process string, now time.Time) (lifecycle.ClaimHolder, time.Duration) {
+	if claim.ID == "" {
+		m.code, m.codeSince = "", time.Time{}
+		return "", 0
+	}
+	if m.code != claim.ID {
+		m.code, m.codeSince = claim.ID, now
+	}
+	return m.holderOf(claim.ID, claim.Holder, journal, process), now.Sub(m.codeSince)
+}
+
+// holderOf says whose a claim is.
+func (m *accountMemory) holderOf(id string, holder v1alpha1.ClaimHolder, journal, process string) lifecycle.ClaimHolder {
 	for _, own := range m.own {
-		if own.id == claim.ID {
-			return own.state, unchanged
+		if own.id == id {
+			return own.state
 		}
 	}
-	if claim.Holder.Journal == journal && claim.Holder.Process != process {
-		return lifecycle.ClaimOrphaned, unchanged
+	if holder.Journal == journal && holder.Process != process {
+		return lifecycle.ClaimOrphaned
 	}
-	return lifecycle.ClaimForeign, unchanged
+	return lifecycle.ClaimForeign
 }
 
 // memory holds what is remembered, by the account's name; an account of the same name with another UID begins anew.

@@ -211,5 +211,9 @@ func spendOf(receipt seal.Receipt, owner *v1alpha1.OAuthClient) *spend {
 	if receipt.Template.ClaimSequence > 0 {
 		s.spending.ClaimID, s.spending.ClaimSequence = receipt.ClaimID, receipt.Template.ClaimSequence
 	}
+	if code := receipt.Code; code != nil {
+		s.spending.Code, s.spending.HandOverID = true, code.HandOverID
+		s.spending.StateHash, s.spending.ConsentAttempt = v1alpha1.StateHash(code.StateHash), code.Attempt
+	}
 	return s
 }

@@ -37,7 +37,8 @@ func (r *AccountReconciler) updateKept(ctx context.Context, account *v1alpha1.Co
 		return err
 	}
 	status := account.Status
-	if status.SealedCredential != wanted.SealedCredential || status.BoundTo != wanted.BoundTo || status.Claim.ID != wanted.Claim.ID || status.ClaimSequence != wanted.ClaimSequence {
+	if status.SealedCredential != wanted.SealedCredential || status.BoundTo != wanted.BoundTo || status.Claim.ID != wanted.Claim.ID || status.ClaimSequence != wanted.ClaimSequence ||
+		status.Authorization.Exchange.ID != wanted.Authorization.Exchange.ID || status.Authorization.Attempt != wanted.Authorization.Attempt {
 		r.Schema.disprove()
 		return errSchemaTooOld
 	}

@@ -76,6 +76,12 @@ func (s *SchemaProof) prove(ctx context.Context, account *v1alpha1.ConnectedAcco
 		ID: probe, Sequence: 1, Attempt: 1, GrantSequence: ptr.To[int64](1), Rotation: ptr.To[int64](1), Fingerprint: probe,
 		DurationSeconds: 1, Holder: v1alpha1.ClaimHolder{Journal: probe, Process: probe}, ContestedTime: &metav1.Time{Time: time.Unix(0, 0)},
 	}
+	tried.Status.Authorization = v1alpha1.Authorization{
+		Attempt:     1,
+		HandOver:    v1alpha1.HandOver{ID: probe, Sealed: probe, StateHash: probe, HandedOverTime: &metav1.Time{Time: time.Unix(0, 0)}},
+		Exchange:    v1alpha1.CodeClaim{ID: probe, Sequence: 1, HandOverID: probe, Holder: v1alpha1.ClaimHolder{Journal: probe, Process: probe}},
+		LastOutcome: v1alpha1.AuthorizationOutcome{StateHash: probe, Result: v1alpha1.AuthorizationInDoubt},
+	}
 	wanted := tried.Status.DeepCopy()
 	if err := s.Client.Status().Update(ctx, tried, client.DryRunAll); err != nil {
 		return fmt.Errorf("try whether a credential can be kept: %w", err)

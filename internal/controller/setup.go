@@ -68,6 +68,8 @@ type Options struct {
 	// TakeoverWait is for how long a claim that its holder does not finish is left to it, once that is announced, where the
 	// provider forgives no second use of a refresh token.
 	TakeoverWait time.Duration
+	// ConsentURL is where the pages of the consent server are, for everybody; "": nowhere.
+	ConsentURL string
 }
 
 // Setup adds both controllers to the manager, with caches that hold no more than they need. Call it before the manager starts.
@@ -98,6 +100,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	clients := &ClientReconciler{
 		Client: manager.GetClient(), Credentials: credentials, Transports: transports,
 		Metrics: options.Metrics, Circuits: between.Circuits, Egress: options.Egress, Clock: options.Clock,
+		ConsentURL: options.ConsentURL,
 	}
 	if err := clients.setup(manager, labelled); err != nil {
 		return err
@@ -109,6 +112,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 		InFlight: options.InFlight, Pace: between, Metrics: options.Metrics,
 		Events: manager.GetEventRecorder("oauth-operator"), Clock: options.Clock, ClusterID: options.ClusterID,
 		Journal: options.Journal, Process: string(uuid.NewUUID()), TakeoverWait: options.TakeoverWait,
+		ConsentURL: options.ConsentURL,
 	}
 	if err := manager.Add(&recovery{accounts}); err != nil {
 		return fmt.Errorf("add the recovery: %w", err)
@@ -118,6 +122,9 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	}
 	if err := manager.Add(&keyRotation{accounts: accounts}); err != nil {
 		return fmt.Errorf("add the rotation of keys: %w", err)
+	}
+	if err := addConsentSecret(manager, keyring); err != nil {
+		return err
 	}
 	return accounts.setup(ctx, manager, tokenSecrets, labelled, keyringSecret, options.Workers)
 }
@@ -181,6 +188,7 @@ func (r *AccountReconciler) followAccounts(ctx context.Context, manager ctrl.Man
 		if account, is := object.(*v1alpha1.ConnectedAccount); is {
 			r.memory.update(account, func(m *accountMemory) {
 				m.watch(account.Status.Claim, r.Journal.Instance(), r.Process, r.Clock.Now())
+				m.watchCode(account.Status.Authorization.Exchange, r.Journal.Instance(), r.Process, r.Clock.Now())
 			})
 			lookAt(account.Namespace, r.Pace.Census.Add(account.Namespace, account.Name, account.CreationTimestamp.Time))
 		}

@@ -44,6 +44,11 @@ func tokenSecret(account *v1alpha1.ConnectedAccount, held seal.Credential, heade
 			OnBehalfOf: account.Spec.OnBehalfOf, OnBehalfOfHeader: header,
 		}),
 	}
+	for key, value := range held.Captured {
+		if _, taken := secret.Data[key]; !taken {
+			secret.Data[key] = []byte(value)
+		}
+	}
 	for key, value := range account.Spec.Secret.Labels {
 		secret.Labels[key] = string(value)
 	}

@@ -128,7 +128,11 @@ func WithContest(f *Facts, now time.Time) v1alpha1.ConnectedAccountStatus {
 // WithoutClaim clears a claim that nothing depends on any more: overtaken, or unsent.
 func WithoutClaim(f *Facts) v1alpha1.ConnectedAccountStatus {
 	status := *f.Account.Status.DeepCopy()
-	status.Claim = v1alpha1.Claim{}
+	if codeClaimed(f) && f.Consent.CodeHolder == ClaimUnsent {
+		status.Authorization.Exchange = v1alpha1.CodeClaim{}
+	} else {
+		status.Claim = v1alpha1.Claim{}
+	}
 	return status
 }
 

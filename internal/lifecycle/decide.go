@@ -23,6 +23,8 @@ const (
 	ImportToken Action = "ImportToken"
 	// Adopt seals anew, for this account, what was sealed for an earlier one.
 	Adopt Action = "Adopt"
+	// Approve seals that somebody has approved of whose access it is.
+	Approve Action = "Approve"
 	// Reseal seals anew, under the key in use, what was sealed under an earlier one.
 	Reseal Action = "Reseal"
 )
@@ -51,6 +53,8 @@ type Plan struct {
 	Scopes []string
 	// Refresh: the Exchange spends the refresh token. Otherwise it asks with the client's own credentials.
 	Refresh bool
+	// Code: the Exchange sends the code that was handed over, under a claim of its own.
+	Code bool
 	// Claim: the Exchange needs a claim. Attempt counts the tries of the refresh token; from 2 on, an earlier one is in doubt.
 	Claim   bool
 	Attempt int32
@@ -71,7 +75,7 @@ func rules() []rule {
 
 // guards are the reasons to leave the provider alone that lie in the account, its client and the cluster.
 func guards() []rule {
-	return []rule{
+	list := []rule{
 		{"deleted", func(f *Facts, _ time.Time) bool { return !f.Account.DeletionTimestamp.IsZero() }, Rest},
 		{"api key", func(f *Facts, _ time.Time) bool { return keyed(f) }, Rest},
 		{"schema too old", found(schemaTooOld), Rest},
@@ -81,6 +85,9 @@ func guards() []rule {
 		{"credential not ours or not readable", found(credentialFault), Rest},
 		// Before all that may keep an account from being refreshed: an earlier key goes only when nothing names it any more.
 		{"sealed under an earlier key", func(f *Facts, _ time.Time) bool { return resealable(f) }, Reseal},
+	}
+	list = append(list, droppedRules()...)
+	list = append(list, []rule{
 		{"client not available", found(clientAvailable), Rest},
 		{"client not ready", found(clientReady), Rest},
 		{"scope not allowed", found(scopesAllowed), Rest},
@@ -90,11 +97,14 @@ func guards() []rule {
 		{"secret not writable", func(f *Facts, now time.Time) bool { return now.Before(writableTime(f)) && !claimed(f) }, Rest},
 		{"suspended", found(suspended), Rest},
 		{"too many accounts", found(tooManyAccounts), Rest},
+	}...)
+	list = append(list, codeRules()...)
+	return append(list, []rule{
 		{"refresh token to import", func(f *Facts, _ time.Time) bool { return importWanted(f) }, ImportToken},
 		{"credential rolled back", found(rolledBack), Rest},
 		{"not authorized", func(f *Facts, _ time.Time) bool { return authorizationFinal(f) }, Rest},
 		{"endpoint changed", found(endpointChanged), Rest},
-	}
+	}...)
 }
 
 // claimRules leave an open claim to whoever holds it, for as long as the holder may be at work.
@@ -135,7 +145,7 @@ func Waiting(f *Facts) Plan {
 // Deadline is when the account needs the token that it asks for: the earliest goes first. Zero: at once. So it is without a
 // usable token, and where a refresh token is in doubt.
 func Deadline(f *Facts) time.Time {
-	if claimed(f) || f.Credential.State != CredentialHeld || !f.Credential.HasAccessToken {
+	if claimed(f) || handedOver(f) || f.Credential.State != CredentialHeld || !f.Credential.HasAccessToken {
 		return time.Time{}
 	}
 	if f.Credential.ExpirationTime.IsZero() {
@@ -144,8 +154,9 @@ func Deadline(f *Facts) time.Time {
 	return f.Credential.ExpirationTime
 }
 
-// InDoubt reports whether the use of a refresh token has an outcome that nobody knows.
-func InDoubt(f *Facts) bool { return claimed(f) }
+// InDoubt reports whether the account goes its own pace, whatever becomes of the requests of others: the use of a refresh
+// token has an outcome that nobody knows, or a person waits whose code is good for minutes.
+func InDoubt(f *Facts) bool { return claimed(f) || handedOver(f) }
 
 // MaxRequests is how many token requests of a client may be under way at once.
 func MaxRequests(client *v1alpha1.OAuthClient) int {
@@ -165,7 +176,11 @@ func Decide(f *Facts, now time.Time) Plan {
 	first := list[slices.IndexFunc(list, applies)]
 	if first.action == Exchange {
 		plan := Plan{Rule: first.name, Action: Exchange, Scopes: requestedScopes(f)}
-		if refreshes(f) {
+		switch {
+		case handedOver(f):
+			plan.Code, plan.Claim, plan.Attempt = true, true, 1
+		case refreshes(f):
+			plan.Scopes = refreshScopes(f)
 			plan.Refresh, plan.Claim, plan.Attempt = true, SingleUse(f.Client) || claimed(f), nextAttemptNumber(f)
 		}
 		return plan
@@ -193,7 +208,7 @@ func publishable(f *Facts) bool {
 		return f.Account.DeletionTimestamp.IsZero() && f.APIKey.Held && f.Secret != SecretForeign && secretFault(f) == nil
 	}
 	return f.Account.DeletionTimestamp.IsZero() && f.Credential.State == CredentialHeld && f.Credential.HasAccessToken &&
-		rolledBack(f) == nil && f.Secret != SecretForeign && secretFault(f) == nil && scopeExceeded(f) == nil
+		rolledBack(f) == nil && f.Secret != SecretForeign && secretFault(f) == nil && scopeExceeded(f) == nil && approvalMissing(f) == nil
 }
 
 // Publishable reports whether what the account holds now may be in its Secret.
@@ -236,11 +251,14 @@ func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time
 	account.Status = *status
 	after.Account = &account
 
-	all := findings(&after)
+	all := findings(&after, now)
 	// A token that expires makes the account not ready, and one from the future may be good again once that has come,
 	// whether or not anything else can be done.
 	token := publishedToken(&after)
-	times := []time.Time{token.ExpirationTime, token.IssuedTime.Add(-clockTolerance)}
+	times := []time.Time{token.ExpirationTime, token.IssuedTime.Add(-clockTolerance), announceTime(&after)}
+	if linkWanted(&after, now) && status.AuthorizationURL != "" && status.AuthorizationURL == f.Consent.Link.URL {
+		times = append(times, renewTime(f.Consent.Link))
+	}
 	for _, finding := range all {
 		switch finding.Reason {
 		case v1alpha1.ReasonSchemaTooOld:
@@ -259,6 +277,7 @@ func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time
 	if !keyed(&after) && actsDespite(&after, all) && (importWanted(&after) || !authorizationFinal(&after)) {
 		times = append(times, nextCall(&after, now)...)
 	}
+	times = append(times, codeWake(&after, now, actsDespite(&after, all))...)
 	if len(times) == 0 {
 		return time.Time{}
 	}
@@ -270,6 +289,12 @@ func nextCall(f *Facts, now time.Time) []time.Time {
 	switch {
 	case f.ExchangeOpen:
 		return []time.Time{now.Add(exchangeLook)}
+	case codeClaimed(f), handedOver(f):
+		return nil // its own times count
+	case approvable(f):
+		return []time.Time{now}
+	case now.Before(restsFor(f, now)):
+		return []time.Time{restsFor(f, now)}
 	case importWanted(f) && claimed(f):
 		return []time.Time{now}
 	case importWanted(f):

@@ -58,6 +58,8 @@ type Facts struct {
 	Held Held
 	// NoSlot: as many token requests are under way as may be. The account is called when it is its turn.
 	NoSlot bool
+	// Consent is what is known of a person's part.
+	Consent ConsentFacts
 	// BeyondLimit: the namespace has more accounts than are worked on, and this one is not among the oldest.
 	BeyondLimit bool
 }
@@ -108,6 +110,14 @@ type Credential struct {
 	// ClientID and Origins are what the token was obtained with; Origins are scheme://host:port.
 	ClientID string
 	Origins  []string
+	// Identity is whose access it is, as the provider names it; "": not known.
+	Identity string
+	// GrantTime is when the person's code was exchanged; zero: it did not come of one, or that is not known.
+	GrantTime time.Time
+	// GrantedScopes are what the person granted; nil: not known.
+	GrantedScopes []string
+	// Approved: somebody has approved of whose access it is.
+	Approved bool
 	// ClientNamespace is where the client was that the token was obtained with. Empty: not known, and taken for the
 	// namespace that the account names.
 	ClientNamespace string

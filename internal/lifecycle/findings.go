@@ -14,10 +14,11 @@ import (
 )
 
 // findings are all faults that are there, in the order in which they are told.
-func findings(f *Facts) []Finding {
+func findings(f *Facts, now time.Time) []Finding {
+	due := func(f *Facts) *Finding { return consentDue(f, now) }
 	finders := []func(*Facts) *Finding{
 		clientAvailable, clientReady,
-		schemaTooOld, keyringMissing, credentialFault, rolledBack, authorization, endpointChanged, scopesAllowed, scopeExceeded, scopeReduced,
+		schemaTooOld, keyringMissing, credentialFault, rolledBack, authorization, endpointChanged, scopesAllowed, subjectChanged, approvalMissing, scopeExceeded, due, scopesMissing, scopeReduced,
 		resultUnread, suspended, tooManyAccounts, secretFault, secretOwned,
 	}
 	if keyed(f) {
@@ -37,12 +38,13 @@ func findings(f *Facts) []Finding {
 func actsDespite(f *Facts, all []Finding) bool {
 	return !slices.ContainsFunc(all, func(finding Finding) bool {
 		switch finding.Reason {
-		case v1alpha1.ReasonResultUnread, v1alpha1.ReasonScopeReduced, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied:
+		case v1alpha1.ReasonResultUnread, v1alpha1.ReasonScopeReduced, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied,
+			v1alpha1.ReasonAuthorizationPending, v1alpha1.ReasonApprovalRequired, v1alpha1.ReasonConsentDue, v1alpha1.ReasonSubjectChanged:
 			return false
 		case v1alpha1.ReasonSecretOwnedByOther, v1alpha1.ReasonInvalidSecretData, v1alpha1.ReasonSecretTooLarge:
 			return !claimed(f)
 		case v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged:
-			return !importWanted(f) // these are what another grant mends
+			return !importWanted(f) && !handedOver(f) // these are what another grant mends
 		default:
 			return true
 		}

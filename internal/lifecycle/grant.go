@@ -59,7 +59,7 @@ func rolledBack(f *Facts) *Finding {
 	return &Finding{
 		v1alpha1.ConditionAuthorized, v1alpha1.ReasonCredentialRolledBack,
 		"the status holds an earlier credential than was kept before, or none, as after a restore, and no earlier refresh token is used: " +
-			"write the later status.sealedCredential back, or have the person authorize again and import the new refresh token (spec.importRefreshTokenRef)",
+			"write the later status.sealedCredential back, or " + consentWay(f),
 	}
 }
 
@@ -72,26 +72,41 @@ func authorization(f *Facts) *Finding {
 	switch {
 	case !refreshes(f) || f.Credential.State != CredentialNone && f.Credential.State != CredentialHeld:
 		return nil
+	case authorizationFinal(f) && !enduring(f) && (handedOver(f) || codeClaimed(f)):
+		return &Finding{
+			v1alpha1.ConditionAuthorized, v1alpha1.ReasonAuthorizationPending,
+			"a person has consented; their code is being exchanged for a token",
+		}
 	case refused(f) && class == RefreshTokenLost:
 		return &Finding{
 			v1alpha1.ConditionAuthorized, v1alpha1.ReasonRefreshTokenLost,
 			"the provider refuses the refresh token after a request whose outcome is unknown: what it brought was lost on the way. " +
-				"The access token is good until it expires; have the person authorize again and import the new refresh token (spec.importRefreshTokenRef)",
+				"The access token is good until it expires; " + consentWay(f),
 		}
 	case refused(f):
 		return &Finding{
 			v1alpha1.ConditionAuthorized, v1alpha1.ReasonRefreshTokenRejected,
-			"the provider does not accept the refresh token: the grant was ended there, or the token was used elsewhere. " +
-				"Have the person authorize again and import the new refresh token (spec.importRefreshTokenRef)",
+			"the provider does not accept the refresh token: the grant was ended there, or the token was used elsewhere. " + sentence(consentWay(f)),
 		}
 	case !holdsRefreshToken(f) && f.Import.State == ImportFault:
 		return f.Import.Finding
 	case !holdsRefreshToken(f) && f.Import.State == ImportNew:
 		return required("the refresh token that spec.importRefreshTokenRef names is imported as soon as the client can be used")
+	case enduring(f):
+		return nil
+	case !holdsRefreshToken(f) && f.Account.Status.Authorization.LastOutcome.Result == v1alpha1.AuthorizationWasDenied:
+		return &Finding{
+			v1alpha1.ConditionAuthorized, v1alpha1.ReasonAuthorizationDenied,
+			"the person, or a rule at the provider, denied the access: " + consentWay(f),
+		}
+	case !holdsRefreshToken(f) && subjectChanged(f) != nil:
+		return subjectChanged(f)
+	case !holdsRefreshToken(f) && consents(f):
+		return required("nobody has consented yet, or the grant has ended: " + consentWay(f))
 	case !holdsRefreshToken(f):
 		return required("there is no refresh token: have the person authorize, and name the Secret that holds the refresh token in spec.importRefreshTokenRef")
 	case f.Account.Status.Failures.Count > 0 && class == oauth.AuthorizationRequired:
-		return required("the provider wants the person to authorize again; the refresh token is tried again from time to time")
+		return required("the provider wants the person to authorize again; the refresh token is tried again from time to time" + linkHint(f))
 	case f.Account.Status.Failures.Count > 0 && class == oauth.AuthorizationDenied:
 		return &Finding{
 			v1alpha1.ConditionAuthorized, v1alpha1.ReasonAuthorizationDenied,
@@ -99,6 +114,21 @@ func authorization(f *Facts) *Finding {
 		}
 	}
 	return nil
+}
+
+// enduring: a person's consent brought an access token and no refresh token, as with providers whose tokens do not expire.
+// Nothing is missing while it is good.
+func enduring(f *Facts) bool {
+	held := f.Credential
+	return held.State == CredentialHeld && held.HasAccessToken && !held.HasRefreshToken && !held.GrantTime.IsZero()
+}
+
+// linkHint says where a person can authorize, where there is such a place.
+func linkHint(f *Facts) string {
+	if !consents(f) {
+		return ""
+	}
+	return ". To authorize again, " + consentWay(f)
 }
 
 // authorizationFinal: nothing is tried again without somebody's doing.
@@ -134,6 +164,8 @@ func authorizedMessage(f *Facts) (reason, message string) {
 		return v1alpha1.ReasonAuthorized, fmt.Sprintf(
 			"the account holds a refresh token. Another one waits in the Secret %s, and is imported when this grant ends; to give this grant up for it: kubectl annotate --overwrite connectedaccount -n %s %s %s=%d",
 			f.Account.Spec.ImportRefreshTokenRef.Name, f.Account.Namespace, f.Account.Name, v1alpha1.AnnotationReplaceGrant, f.Credential.GrantSequence)
+	case enduring(f):
+		return v1alpha1.ReasonAuthorized, "the account holds an access token that a person has consented to; there is no refresh token"
 	default:
 		return v1alpha1.ReasonAuthorized, "the account holds a refresh token"
 	}

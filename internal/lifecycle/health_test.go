@@ -37,6 +37,7 @@ func healthTable() []health {
 	table = append(table, credentialStates()...)
 	table = append(table, grantStates()...)
 	table = append(table, refusalStates()...)
+	table = append(table, consentStates()...)
 	table = append(table, requestStates()...)
 	return append(table, secretStates()...)
 }

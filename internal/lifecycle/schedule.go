@@ -79,7 +79,11 @@ func dueTime(f *Facts) time.Time {
 	if f.Credential.State != CredentialHeld {
 		return time.Time{}
 	}
-	return RefreshTime(string(f.Account.UID), f.Credential.IssuedTime, f.Credential.ExpirationTime, refreshBefore(f))
+	due, idle := RefreshTime(string(f.Account.UID), f.Credential.IssuedTime, f.Credential.ExpirationTime, refreshBefore(f)), idleDue(f)
+	if due.IsZero() || !idle.IsZero() && idle.Before(due) {
+		return idle
+	}
+	return due
 }
 
 // Backoff is how long to wait after the count-th failure in a row, which happened at the time failed. Transient classes

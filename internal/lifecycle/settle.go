@@ -42,11 +42,16 @@ type Spending struct {
 	Spent string
 	// Forgiven: the provider declared a grace.
 	Forgiven bool
+	// Code: a code was sent, and no refresh token. HandOverID and StateHash are of the code, and ConsentAttempt is of the link.
+	Code           bool
+	HandOverID     string
+	StateHash      v1alpha1.StateHash
+	ConsentAttempt int64
 }
 
 // mine: the claim in the status is the one under which the token was spent.
 func (s Spending) mine(status *v1alpha1.ConnectedAccountStatus) bool {
-	return s.ClaimID != "" && status.Claim.ID == s.ClaimID
+	return !s.Code && s.ClaimID != "" && status.Claim.ID == s.ClaimID
 }
 
 // MayKeep reports whether a result is to be written over what is stored: whether its version is later. Where the provider
@@ -80,6 +85,9 @@ func Kept(status *v1alpha1.ConnectedAccountStatus, stored Credential, result Ver
 func Dropped(status *v1alpha1.ConnectedAccountStatus, s Spending) {
 	if s.mine(status) {
 		status.Claim = v1alpha1.Claim{}
+	}
+	if s.Code {
+		s.codeDone(status)
 	}
 }
 

@@ -23,12 +23,15 @@ func Status(f *Facts, done Done, now time.Time) v1alpha1.ConnectedAccountStatus 
 	generation := f.Account.Generation
 	status.ObservedGeneration = &generation
 	setFailures(f, &status, done, now)
+	settleConsent(f, &status, now)
 	setTimes(f, &status)
 	rememberHeader(f, &status)
-	f = withFailures(f, status.Failures)
+	f = withStatus(f, &status)
+	setLink(f, &status, now)
+	f.Account.Status.AuthorizationURL = status.AuthorizationURL
 
 	conditions := conditionSetter{&status.Conditions, generation, now}
-	all := findings(f)
+	all := findings(f, now)
 	clientReady := conditions.clientReady(f, all)
 	reason, message := authorizedMessage(f)
 	authorized := conditions.judged(v1alpha1.ConditionAuthorized, all, reason, message)
@@ -63,13 +66,11 @@ func setFailures(f *Facts, status *v1alpha1.ConnectedAccountStatus, done Done, n
 	}
 }
 
-// withFailures is the facts with the failures as they are by now: what is said of the grant is said in the same lap.
-func withFailures(f *Facts, failures v1alpha1.Failures) *Facts {
-	if was := f.Account.Status.Failures; was.Count == failures.Count && was.Class == failures.Class {
-		return f
-	}
+// withStatus is the facts with the failures, and what came of a consent, as they are by now: what is said of the grant is said
+// in the same lap.
+func withStatus(f *Facts, status *v1alpha1.ConnectedAccountStatus) *Facts {
 	known, account := *f, *f.Account
-	account.Status.Failures = failures
+	account.Status.Failures, account.Status.Authorization = status.Failures, status.Authorization
 	known.Account = &account
 	return &known
 }
@@ -84,6 +85,7 @@ func setTimes(f *Facts, status *v1alpha1.ConnectedAccountStatus) {
 	status.Rotations = f.Credential.Rotation
 	status.LastRefreshTime = timePointer(f.Credential.IssuedTime)
 	status.ExpirationTime = timePointer(f.Credential.ExpirationTime)
+	status.Identity, status.ConsentDueTime = f.Credential.Identity, timePointer(consentDueTime(f))
 	status.NextRefreshTime = timePointer(nextRefresh(f))
 	if f.Account.Spec.Suspend {
 		status.NextRefreshTime = nil
@@ -197,7 +199,7 @@ func failureReason(class oauth.Class) string {
 		return v1alpha1.ReasonThrottled
 	case oauth.ClientRejected:
 		return v1alpha1.ReasonClientRejected
-	case oauth.InvalidResponse:
+	case oauth.InvalidResponse, SubjectChanged:
 		return v1alpha1.ReasonInvalidResponse
 	case oauth.RequestRejected, oauth.RefreshTokenRejected, RefreshTokenLost, oauth.AuthorizationDenied, oauth.AuthorizationRequired:
 		// The request is refused as it stands; what that means for the grant, the condition Authorized tells.
@@ -231,7 +233,7 @@ func (c conditionSetter) published(f *Facts, all []Finding, done Done) metav1.Co
 // the next one, and while it cannot be known what the Secret should hold.
 func holdsEarlierToken(f *Facts, now time.Time) bool {
 	switch {
-	case f.Secret == SecretAbsent, f.Credential.State == CredentialNone, scopeExceeded(f) != nil:
+	case f.Secret == SecretAbsent, f.Credential.State == CredentialNone, scopeExceeded(f) != nil, approvalMissing(f) != nil:
 		return false
 	case f.Credential.State == CredentialHeld && !f.Credential.HasAccessToken:
 		return false // nobody knows any more until when what is in the Secret is good
@@ -254,7 +256,7 @@ func (c conditionSetter) ready(f *Facts, others []metav1.Condition) {
 		reason, message = v1alpha1.ReasonTokenValid, "the Secret holds the API key"
 	case usable && reason == "":
 		reason, message = v1alpha1.ReasonTokenValid, "the Secret holds a token that has not expired"
-	case !usable && (reason == "" || published && reason == v1alpha1.ReasonScopeReduced):
+	case !usable && (reason == "" || published && (reason == v1alpha1.ReasonScopeReduced || reason == v1alpha1.ReasonConsentDue && holdsRefreshToken(f))):
 		reason, message = v1alpha1.ReasonTokenExpired, "the token in the Secret has expired"
 	}
 	status := metav1.ConditionFalse
@@ -262,7 +264,7 @@ func (c conditionSetter) ready(f *Facts, others []metav1.Condition) {
 		status = metav1.ConditionTrue
 	}
 	c.set(v1alpha1.ConditionReady, status, reason, message)
-	c.kstatus(!usable, stalls(reason), reason, message)
+	c.kstatus(!usable, stalls(reason) && !(waitsForPerson(reason) && f.Account.Status.AuthorizationURL != ""), reason, message)
 }
 
 // publishedToken is the credential, with the times of the token in the Secret. What cannot be opened now was published
@@ -302,7 +304,7 @@ func firstFailing(conditions []metav1.Condition) (reason, message string) {
 		if condition.Status == metav1.ConditionTrue {
 			continue
 		}
-		if condition.Reason != v1alpha1.ReasonPending && condition.Reason != v1alpha1.ReasonScopeReduced {
+		if condition.Reason != v1alpha1.ReasonPending && condition.Reason != v1alpha1.ReasonScopeReduced && condition.Reason != v1alpha1.ReasonConsentDue {
 			return condition.Reason, condition.Message
 		}
 		if reason == "" {
@@ -310,6 +312,18 @@ func firstFailing(conditions []metav1.Condition) (reason, message string) {
 		}
 	}
 	return reason, message
+}
+
+// waitsForPerson: a person mends it who follows the link. An account that waits for one is on its way, and nothing that has to
+// be rolled back.
+func waitsForPerson(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied, v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost,
+		v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged, v1alpha1.ReasonSubjectChanged, v1alpha1.ReasonConsentDue:
+		return true
+	default:
+		return false
+	}
 }
 
 // stalls: nothing gets better until somebody acts. A client that is not there yet is not among them: with GitOps it may
@@ -322,7 +336,7 @@ func stalls(reason string) bool {
 		v1alpha1.ReasonInvalidSecretData, v1alpha1.ReasonSecretTooLarge,
 		v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged, v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied,
 		v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost, v1alpha1.ReasonAlreadyImported, v1alpha1.ReasonSecretNotConsented,
-		v1alpha1.ReasonTooManyAccounts, v1alpha1.ReasonResultUnread:
+		v1alpha1.ReasonTooManyAccounts, v1alpha1.ReasonResultUnread, v1alpha1.ReasonSubjectChanged, v1alpha1.ReasonConsentDue:
 		return true
 	default:
 		return false

@@ -30,7 +30,7 @@ import (
 const fuzzedLimit = 1 << 20 // of what is shown to a parser, since nothing longer reaches it
 
 func grants() []oauth.GrantType {
-	return []oauth.GrantType{oauth.GrantClientCredentials, oauth.GrantRefreshToken}
+	return []oauth.GrantType{oauth.GrantClientCredentials, oauth.GrantRefreshToken, oauth.GrantAuthorizationCode}
 }
 
 // FuzzParseAnswer shows that no answer makes the judge panic, contradict itself, quote the server, take what is no token
@@ -152,7 +152,7 @@ func checkSalvaged(t *testing.T, answer oauth.Answer, failure *oauth.Error, gran
 	if diff := cmp.Diff(want, answer); diff != "" || answer.ReceivedTime.IsZero() {
 		t.Errorf("a refresh token was salvaged with other than its time: %s", diff)
 	}
-	if failure.Class != oauth.InvalidResponse || failure.Code != "" || grant != oauth.GrantRefreshToken || failure.Status/100 != 2 {
+	if failure.Class != oauth.InvalidResponse || failure.Code != "" || grant == oauth.GrantClientCredentials || failure.Status/100 != 2 {
 		t.Errorf("a refresh token was salvaged from %s of %s", failure.Class, grant)
 	}
 }
@@ -264,8 +264,12 @@ func checkExchange(t *testing.T, words map[string]bool, grant oauth.GrantType, r
 		return ours
 	})
 	request := credentials("a")
-	if grant == oauth.GrantRefreshToken {
+	switch grant {
+	case oauth.GrantRefreshToken:
 		request = refreshWith("spent")
+	case oauth.GrantAuthorizationCode:
+		request = redeem("spent")
+	case oauth.GrantClientCredentials:
 	}
 	ready, err := client.Ready(t.Context(), registration("http://127.0.0.1/token"), request)
 	if err != nil {

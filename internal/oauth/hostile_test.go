@@ -21,7 +21,7 @@ import (
 // or one with an X for what is on no list.
 //
 // Rows are made by each and by the functions below it. All of them take, or say by their name, a verdict for each grant;
-// and a verdict is made of a class, a number of requests and the credential that the account has afterwards. A row that
+// A code is judged as a refresh is: it is spent by sending it, too. A verdict is made of a class, a number of requests and the credential that the account has afterwards. A row that
 // leaves one of them out does not compile.
 type row struct {
 	id, behaviour        string
@@ -146,7 +146,7 @@ func TestHostile(t *testing.T) { //nolint:tparallel // the log is one for all
 			t.Errorf("two rows are called %s", name)
 		}
 		names[name] = true
-		for grant, want := range map[oauth.GrantType]verdict{oauth.GrantClientCredentials: r.credentials, oauth.GrantRefreshToken: r.refresh} {
+		for grant, want := range map[oauth.GrantType]verdict{oauth.GrantClientCredentials: r.credentials, oauth.GrantRefreshToken: r.refresh, oauth.GrantAuthorizationCode: r.refresh} {
 			t.Run(name+"/"+string(grant), func(t *testing.T) {
 				t.Parallel()
 				play(t, words, r, grant, want)
@@ -203,8 +203,12 @@ func play(t *testing.T, words map[string]bool, r row, grant oauth.GrantType, wan
 func askOnce(t *testing.T, client *oauth.Client, reg oauth.Registration, grant oauth.GrantType, limit time.Duration) (oauth.Answer, error) {
 	t.Helper()
 	request := credentials("scope1")
-	if grant == oauth.GrantRefreshToken {
+	switch grant {
+	case oauth.GrantRefreshToken:
 		request = refreshWith(unchanged().refresh)
+	case oauth.GrantAuthorizationCode:
+		request = redeem(testCode)
+	case oauth.GrantClientCredentials:
 	}
 	ready, err := client.Ready(t.Context(), reg, request)
 	if err != nil {
@@ -261,7 +265,7 @@ func checkFailure(t *testing.T, err error, class oauth.Class) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		for ; err != nil; err = errors.Unwrap(err) {
 			text := fmt.Sprintf(verb, err)
-			for _, planted := range []string{testClientSecret, testToken, testRefreshToken, heldRefreshToken} {
+			for _, planted := range []string{testClientSecret, testToken, testRefreshToken, heldRefreshToken, testCode, testVerifier} {
 				if found := leaks(text, planted); len(found) > 0 {
 					t.Errorf("the error holds a secret as %v", found)
 				}

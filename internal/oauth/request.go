@@ -62,6 +62,8 @@ type GrantType string
 const (
 	// GrantClientCredentials is the grant of RFC 6749 section 4.4.
 	GrantClientCredentials GrantType = "client_credentials"
+	// GrantAuthorizationCode is the exchange of RFC 6749 section 4.1.3.
+	GrantAuthorizationCode GrantType = "authorization_code"
 	// GrantRefreshToken is the refresh of RFC 6749 section 6.
 	GrantRefreshToken GrantType = "refresh_token"
 )
@@ -96,6 +98,11 @@ type GrantRequest struct {
 	Grant        GrantType
 	Scopes       []string     // one scope each, without spaces; none: no scope parameter
 	RefreshToken secret.Value // for GrantRefreshToken, which wants it, and sent with no other: 1 byte to 16 KiB of 0x21-0x7E
+
+	// For GrantAuthorizationCode, which wants the first two, and sent with no other.
+	Code        secret.Value // 1 byte to 16 KiB of 0x20-0x7E (RFC 6749 appendix A.11)
+	RedirectURI string       // exactly as in the authorization request
+	Verifier    secret.Value // RFC 7636 section 4.5; empty: none is sent
 }
 
 // outgoing is a request that is ready to be sent. It holds secrets.
@@ -183,7 +190,7 @@ func checkBasic(reg Registration) (reason string) {
 	}
 }
 
-// bodyParameters gives the parameters in a fixed order: grant, client, refresh token, scope.
+// bodyParameters gives the parameters in a fixed order: grant, client, code or refresh token, scope.
 func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter, reason string) {
 	parameters = []parameter{{"grant_type", string(req.Grant)}}
 	if reg.Method == ClientSecretPost {
@@ -193,6 +200,14 @@ func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter,
 	}
 	switch req.Grant {
 	case GrantClientCredentials:
+	case GrantAuthorizationCode:
+		if reason := checkCode(req); reason != "" {
+			return nil, reason
+		}
+		parameters = append(parameters, parameter{"code", req.Code.Reveal()}, parameter{"redirect_uri", req.RedirectURI})
+		if !req.Verifier.Empty() {
+			parameters = append(parameters, parameter{"code_verifier", req.Verifier.Reveal()})
+		}
 	case GrantRefreshToken:
 		if !isToken(req.RefreshToken.Reveal()) {
 			return nil, reasonRefreshToken
@@ -214,6 +229,23 @@ func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter,
 		parameters = append(parameters, parameter{"scope", strings.Join(req.Scopes, " ")})
 	}
 	return parameters, ""
+}
+
+// checkCode returns why a code cannot be sent; "" if it can.
+func checkCode(req GrantRequest) (reason string) {
+	code := req.Code.Reveal()
+	switch {
+	case code == "" || len(code) > maxTokenBytes || !isVisible(code):
+		return reasonAuthorizationCode
+	case req.RedirectURI == "" || !isVisible(req.RedirectURI), !isVisible(req.Verifier.Reveal()):
+		return reasonRedirectURI
+	}
+	return ""
+}
+
+// isVisible reports whether text is of the characters 0x20-0x7E.
+func isVisible(text string) bool {
+	return !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' })
 }
 
 func sendsScope(setting SendScope, grant GrantType) (send, known bool) {

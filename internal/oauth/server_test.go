@@ -245,6 +245,18 @@ func refreshWith(token string, scopes ...string) oauth.GrantRequest {
 	return oauth.GrantRequest{Grant: oauth.GrantRefreshToken, RefreshToken: secret.New(token), Scopes: scopes}
 }
 
+const (
+	testCode     = "pl4nted-c0de"
+	testVerifier = "pl4nted-verifier-pl4nted-verifier-pl4nted-v"
+	testRedirect = "https://oauth.example.com/callback/platform/smartbusiness"
+)
+
+func redeem(code string, scopes ...string) oauth.GrantRequest {
+	return oauth.GrantRequest{
+		Grant: oauth.GrantAuthorizationCode, Code: secret.New(code), RedirectURI: testRedirect, Verifier: secret.New(testVerifier), Scopes: scopes,
+	}
+}
+
 // authority signs certificates for one test.
 type authority struct {
 	certificate *x509.Certificate

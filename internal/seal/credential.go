@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,10 @@ import (
 //	scp  Scopes           array of strings, absent if nil
 //	rsc  RequestedScopes  array of strings, absent if nil
 //	imp  Imports          array of strings, absent if nil
+//	gtm  GrantTime        RFC 3339 as above; absent if zero
+//	gsc  GrantedScopes    array of strings, absent if nil
+//	apr  Approved         true; absent if false
+//	cap  Captured         object of strings, absent if empty
 //
 // A later version may add members to format version 1. Their names consist of lower-case letters and digits, and
 // this version ignores them: after a downgrade the credential opens, and the next keep writes it without them. So
@@ -72,6 +77,14 @@ type Credential struct {
 	// Imports are the fingerprints of the refresh tokens that this account has imported, the newest last, so that none
 	// of them is imported a second time: by then it has been spent. nil and empty differ.
 	Imports []string
+	// GrantTime is when the code of a person's consent was exchanged; zero if it came of none. UTC, whole seconds.
+	GrantTime time.Time
+	// GrantedScopes are those that the person granted, whatever later answers name. nil and empty differ.
+	GrantedScopes []string
+	// Approved: somebody has approved of whose access it is.
+	Approved bool
+	// Captured are values of callback and answers, by their key in the token Secret.
+	Captured map[string]string
 }
 
 // timeLayout is RFC 3339 in UTC with whole seconds, and nothing else.
@@ -103,10 +116,15 @@ type wireCredential struct {
 	Scopes          []string `json:"scp,omitzero"`
 	RequestedScopes []string `json:"rsc,omitzero"`
 	Imports         []string `json:"imp,omitzero"`
+
+	Granted       string            `json:"gtm,omitempty"`
+	GrantedScopes []string          `json:"gsc,omitzero"`
+	Approved      bool              `json:"apr,omitempty"`
+	Captured      map[string]string `json:"cap,omitempty"`
 }
 
 // wireNames are the members of wireCredential.
-const wireNames = " cid cns iss org lin gsq rot csq idn iat exp at rt typ scp rsc imp "
+const wireNames = " cid cns iss org lin gsq rot csq idn iat exp at rt typ scp rsc imp gtm gsc apr cap "
 
 // encodeCredential returns the JSON text of a credential.
 func encodeCredential(c Credential) ([]byte, error) {
@@ -120,7 +138,8 @@ func encodeCredential(c Credential) ([]byte, error) {
 func encodeTemplate(c Credential) ([]byte, error) {
 	issued, issuedErr := encodeTime(c.IssuedTime)
 	expires, expiresErr := encodeTime(c.ExpirationTime)
-	if err := errors.Join(issuedErr, expiresErr); err != nil {
+	granted, grantedErr := encodeTime(c.GrantTime)
+	if err := errors.Join(issuedErr, expiresErr, grantedErr); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidInput, err)
 	}
 	origins := slices.Clone(c.Origins)
@@ -131,6 +150,7 @@ func encodeTemplate(c Credential) ([]byte, error) {
 		Identity: c.Identity, ClientNamespace: c.ClientNamespace, Issued: issued, Expires: expires,
 		Access: c.AccessToken.Reveal(), Refresh: c.RefreshToken.Reveal(), Type: c.TokenType,
 		Scopes: c.Scopes, RequestedScopes: c.RequestedScopes, Imports: c.Imports,
+		Granted: granted, GrantedScopes: c.GrantedScopes, Approved: c.Approved, Captured: c.Captured,
 	}
 	if err := errors.Join(wire.check(), wire.checkText()); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidInput, err)
@@ -172,7 +192,8 @@ func decodeTemplate(text []byte) (Credential, error) {
 	}
 	issued, issuedErr := decodeTime(wire.Issued)
 	expires, expiresErr := decodeTime(wire.Expires)
-	if err := errors.Join(issuedErr, expiresErr); err != nil {
+	granted, grantedErr := decodeTime(wire.Granted)
+	if err := errors.Join(issuedErr, expiresErr, grantedErr); err != nil {
 		return Credential{}, fmt.Errorf("%w: it opens, but %w", ErrMalformed, err)
 	}
 	return Credential{
@@ -181,6 +202,7 @@ func decodeTemplate(text []byte) (Credential, error) {
 		Identity: wire.Identity, ClientNamespace: wire.ClientNamespace, IssuedTime: issued, ExpirationTime: expires,
 		AccessToken: secret.New(wire.Access), RefreshToken: secret.New(wire.Refresh), TokenType: wire.Type,
 		Scopes: wire.Scopes, RequestedScopes: wire.RequestedScopes, Imports: wire.Imports,
+		GrantTime: granted, GrantedScopes: wire.GrantedScopes, Approved: wire.Approved, Captured: wire.Captured,
 	}, nil
 }
 
@@ -251,6 +273,9 @@ func (w *wireCredential) checkText() error {
 		{"scopes", w.Scopes},
 		{"requested scopes", w.RequestedScopes},
 		{"imports", w.Imports},
+		{"granted scopes", w.GrantedScopes},
+		{"keys of captured values", slices.Collect(maps.Keys(w.Captured))},
+		{"captured values", slices.Collect(maps.Values(w.Captured))},
 	} {
 		for _, value := range text.values {
 			if !utf8.ValidString(value) {

@@ -23,3 +23,6 @@ func (j *Journal) Unsynced() int {
 	defer j.mu.Unlock()
 	return len(j.unsynced)
 }
+
+// DecodeHandOver lets the tests show the content of a hand-over to its reader.
+func DecodeHandOver(text []byte) (HandOver, error) { return decodeHandOver(text) }

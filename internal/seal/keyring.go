@@ -57,6 +57,7 @@ type heldKeys struct {
 	keys    []Key
 	aead    tink.AEAD
 	prf     prf.PRF
+	handOverKeys
 }
 
 // GenerateKeyring makes a keyring with one new random key of each kind. Whatever it seals is lost with it, so its
@@ -72,18 +73,17 @@ func GenerateKeyring() (*Keyring, error) {
 	}
 	data := map[string][]byte{}
 	for entry, handle := range map[string]*keyset.Handle{SealingKeyset: sealing, FingerprintKeyset: fingerprint} {
-		var text bytes.Buffer
-		if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&text)); err != nil {
-			return nil, fmt.Errorf("write %s: %w", entry, err)
+		if data[entry], err = keysetText(entry, handle); err != nil {
+			return nil, err
 		}
-		data[entry] = text.Bytes()
 	}
 	return ParseKeyring(data)
 }
 
 // ParseKeyring reads the data of the keyring Secret: SealingKeyset and FingerprintKeyset, each a Tink keyset in
 // Tink's own JSON, in clear. A keyset that holds a key of another kind is refused as a whole, even where that key is
-// disabled. Further entries, which a later version may have put there, are kept for Data and not looked at.
+// disabled. HandOverKeyset and ConsentKeyset may be missing. Further entries, which a later version may have put there, are
+// kept for Data and not looked at.
 //
 // Errors name the entry at fault and never quote it.
 func ParseKeyring(data map[string][]byte) (*Keyring, error) {
@@ -142,6 +142,7 @@ func newKeyring(data map[string][]byte, sealing, fingerprint *keyset.Handle) (*K
 	if _, err := held.prf.ComputePRF(nil, fingerprintLength); err != nil {
 		return nil, fmt.Errorf("%s: the primary key cannot be used", FingerprintKeyset)
 	}
+	held.takeConsentKeys()
 	return &Keyring{held: func() *heldKeys { return held }}, nil
 }
 

@@ -34,6 +34,9 @@ const (
 //	tpl  Template         object with the members of Credential; here both tokens may be absent
 //	dlt  DefaultLifetime  integer > 0, in seconds; absent if zero
 //	rpl  Reply            base64 (RFC 4648 section 4), at least one byte
+//	cod  Code             object with the members of ReceiptCode; absent if nil
+//	idp  Identity         string, absent if empty
+//	ext  Captures         array of objects with the members of ReceiptCapture; absent if nil
 //
 // What is said at Credential about later versions holds here too. No member is ever named like a counter of the
 // credential, "gsq", "rot" or "csq": a credential without those is malformed, so that a receipt never opens as one.
@@ -51,6 +54,26 @@ type Receipt struct {
 	DefaultLifetime time.Duration
 	// Reply is what came back, encoded by whoever received it: 1 to MaxReplyLength bytes.
 	Reply []byte
+	// Code says which code was sent, if one was.
+	Code *ReceiptCode
+	// Identity is where the reply names whose access it is (RFC 6901), and Captures what else is taken out of it.
+	Identity string
+	Captures []ReceiptCapture
+}
+
+// ReceiptCode says which code was sent.
+type ReceiptCode struct {
+	HandOverID string `json:"hov"`
+	StateHash  string `json:"sth"`
+	Attempt    int64  `json:"cat"`
+}
+
+// ReceiptCapture is a value to be taken out of a reply.
+type ReceiptCapture struct {
+	Pointer string   `json:"ptr"`
+	Key     string   `json:"key"`
+	URL     bool     `json:"url,omitempty"`
+	Hosts   []string `json:"hst,omitempty"`
 }
 
 // wireReceipt is the JSON inside the seal. The reply is legible here, so no value of this type may leave this file.
@@ -61,10 +84,14 @@ type wireReceipt struct {
 	Template json.RawMessage `json:"tpl"`
 	Lifetime int64           `json:"dlt,omitempty"`
 	Reply    []byte          `json:"rpl"`
+
+	Code     *ReceiptCode     `json:"cod,omitempty"`
+	Identity string           `json:"idp,omitempty"`
+	Captures []ReceiptCapture `json:"ext,omitempty"`
 }
 
 // receiptNames are the members of wireReceipt.
-const receiptNames = " clm att spt tpl dlt rpl "
+const receiptNames = " clm att spt tpl dlt rpl cod idp ext "
 
 // maxLifetime is the longest lifetime that a time.Duration can hold, in seconds.
 const maxLifetime = int64((1<<63 - 1) / time.Second)
@@ -111,6 +138,7 @@ func encodeReceipt(r Receipt) ([]byte, error) {
 	wire := wireReceipt{
 		ClaimID: r.ClaimID, Attempt: r.Attempt, Spent: r.Spent,
 		Template: template, Lifetime: int64(r.DefaultLifetime / time.Second), Reply: r.Reply,
+		Code: r.Code, Identity: r.Identity, Captures: r.Captures,
 	}
 	if err := wire.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidInput, err)
@@ -134,6 +162,7 @@ func decodeReceipt(text []byte) (Receipt, error) {
 	return Receipt{
 		ClaimID: wire.ClaimID, Attempt: wire.Attempt, Spent: wire.Spent,
 		Template: template, DefaultLifetime: time.Duration(wire.Lifetime) * time.Second, Reply: wire.Reply,
+		Code: wire.Code, Identity: wire.Identity, Captures: wire.Captures,
 	}, nil
 }
 

@@ -69,7 +69,8 @@ func (k *Keyring) Follows(earlier *Keyring) bool {
 	return k.Fingerprint(probe) == earlier.Fingerprint(probe) && (k.KeyState(earlier.ID()) != "" || k.Retired(earlier.ID()))
 }
 
-// WithNewKey returns the keyring with one more key, new and random, that opens and does not seal: it is distributed.
+// WithNewKey returns the keyring with one more key, new and random, that opens and does not seal: it is distributed. The keys
+// that the consent server depends on are rotated along with it.
 func (k *Keyring) WithNewKey() (*Keyring, error) {
 	if len(k.Keys()) >= MaxKeys {
 		return nil, fmt.Errorf("it holds %d keys already, which is the most: retire one first", MaxKeys)
@@ -77,15 +78,23 @@ func (k *Keyring) WithNewKey() (*Keyring, error) {
 	if slices.ContainsFunc(k.Keys(), func(key Key) bool { return key.State == KeyDistributed }) {
 		return nil, errors.New("it holds a new key already that does not seal yet")
 	}
-	return k.changed(func(manager *keyset.Manager) error {
+	next, err := k.changed(func(manager *keyset.Manager) error {
 		_, err := manager.Add(aead.XChaCha20Poly1305KeyTemplate())
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return next.withNewConsentKeys()
 }
 
 // WithPrimary returns the keyring in which a distributed key seals, and the one that did so only opens.
 func (k *Keyring) WithPrimary(id string) (*Keyring, error) {
-	return k.move(id, KeyDistributed, (*keyset.Manager).SetPrimary)
+	next, err := k.move(id, KeyDistributed, (*keyset.Manager).SetPrimary)
+	if err != nil {
+		return nil, err
+	}
+	return next.withNewestConsentKeys()
 }
 
 // WithDisabled returns the keyring in which a key that only opens does nothing any more.
@@ -111,7 +120,10 @@ func (k *Keyring) Without(id string) (*Keyring, error) {
 	}
 	data := next.Data()
 	data[RetiredKeys] = text
-	return ParseKeyring(data)
+	if next, err = ParseKeyring(data); err != nil {
+		return nil, err
+	}
+	return next.withoutOldConsentKeys()
 }
 
 // move changes what one key is good for, which must be in the given state.

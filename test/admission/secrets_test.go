@@ -19,7 +19,7 @@ const (
 		"annotation oauth-operator.dev/imported and nothing else"
 	notMarked    = "the operator writes Secrets that bear its label and that an account controls, and no others"
 	wrongType    = "the operator writes no Secrets of this type"
-	ownNamespace = "in its own namespace the operator creates and updates its keyring, and touches no other Secret"
+	ownNamespace = "in its own namespace the operator creates and updates its keyring and the Secret of the consent server, and touches no other Secret"
 )
 
 var _ = Describe("P2 of Secrets elsewhere, the operator", func() {

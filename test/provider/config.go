@@ -24,6 +24,7 @@ type registrationFile struct {
 	Reuse               reuseFile `json:"reuse"`
 	PKCE                bool      `json:"pkce"`
 	AllowBasic          bool      `json:"allow_basic"`
+	NameUser            bool      `json:"name_user"`
 }
 
 type reuseFile struct {
@@ -73,7 +74,7 @@ func ParseRegistrations(text []byte) ([]Registration, error) {
 				AfterGrace: each.Reuse.AfterGrace,
 			},
 			PKCE:       each.PKCE,
-			AllowBasic: each.AllowBasic,
+			AllowBasic: each.AllowBasic, NameUser: each.NameUser,
 		})
 	}
 	return registrations, nil

@@ -268,3 +268,50 @@ func TestPKCEWhereItIsEnabled(t *testing.T) {
 		t.Errorf("with the verifier: %s", got.body)
 	}
 }
+
+func TestAClientRevokesWhatItHolds(t *testing.T) {
+	t.Parallel()
+	server, err := provider.Start(provider.Options{Registrations: []provider.Registration{
+		{Contract: provider.Smartbills, ClientID: "c", ClientSecret: "s", NameUser: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	grant, err := server.Grant("c", "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoke := func(secret, token string) int {
+		t.Helper()
+		form := url.Values{"client_id": {"c"}, "client_secret": {secret}, "token": {token}}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.RevocationEndpoint(provider.Smartbills), strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		response, err := http.DefaultTransport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		return response.StatusCode
+	}
+	for _, each := range []struct {
+		secret, token string
+		status        int
+		live          bool
+	}{{"wrong", grant.RefreshToken, 401, true}, {"s", "unknown", 200, true}, {"s", grant.RefreshToken, 200, false}, {"s", grant.RefreshToken, 200, false}} {
+		if got := revoke(each.secret, each.token); got != each.status {
+			t.Errorf("status %d, want %d", got, each.status)
+		}
+		for _, issued := range server.IssuedTokens() {
+			if issued.Live != each.live {
+				t.Errorf("after %v: %v", each, issued)
+			}
+		}
+	}
+	if n := server.RevocationRequests(); n != 4 {
+		t.Errorf("%d requests", n)
+	}
+}

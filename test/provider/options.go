@@ -81,6 +81,9 @@ type Registration struct {
 	PKCE bool
 	// AllowBasic admits HTTP Basic authentication at the token endpoint, encoded as RFC 6749 section 2.3.1 says.
 	AllowBasic bool
+	// NameUser has the answers to codes and refreshes say whose access it is, as account_id. Neither contract documents it;
+	// other providers do so.
+	NameUser bool
 }
 
 // Options describe a server.

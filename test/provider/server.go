@@ -51,6 +51,8 @@ type Server struct {
 	closed   bool
 	requests uint64
 	byClient map[string]int
+	// revocations counts the requests to the revocation endpoints.
+	revocations int
 
 	holdsMu sync.Mutex
 	holds   map[string]*Hold
@@ -155,6 +157,8 @@ func (s *Server) routes() http.Handler {
 	mux.Handle(tokenPath(Smartbills), s.tracked(s.serveToken(Smartbills)))
 	mux.Handle(authorizePath(SmartBusiness), s.tracked(s.serveAuthorize(SmartBusiness)))
 	mux.Handle(authorizePath(Smartbills), s.tracked(s.serveAuthorize(Smartbills)))
+	mux.Handle(revokePath(SmartBusiness), s.tracked(s.serveRevoke(SmartBusiness)))
+	mux.Handle(revokePath(Smartbills), s.tracked(s.serveRevoke(Smartbills)))
 	for _, each := range resources() {
 		mux.Handle(each.pattern, s.tracked(s.serveResource(each)))
 	}
@@ -191,6 +195,13 @@ func authorizePath(contract Contract) string {
 	return "/v2/auth/authorize"
 }
 
+func revokePath(contract Contract) string {
+	if contract == Smartbills {
+		return "/connect/revoke"
+	}
+	return "/v2/auth/revoke"
+}
+
 // URL is scheme, host and port.
 func (s *Server) URL() string { return s.front.url() }
 
@@ -209,6 +220,9 @@ func (s *Server) TokenEndpoint(contract Contract) string { return s.URL() + toke
 func (s *Server) AuthorizeEndpoint(contract Contract) string {
 	return s.URL() + authorizePath(contract)
 }
+
+// RevocationEndpoint is the URL for revocations (RFC 7009). Neither contract documents one.
+func (s *Server) RevocationEndpoint(contract Contract) string { return s.URL() + revokePath(contract) }
 
 // APIEndpoint is the base of the resource API, ending in /v2 or /v1.
 func (s *Server) APIEndpoint(contract Contract) string {

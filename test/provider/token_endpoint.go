@@ -15,6 +15,8 @@ type tokenAnswer struct {
 	ExpiresIn    int64  `json:"expires_in"`
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token,omitempty"`
+	// AccountID is there where the registration wants the user named.
+	AccountID string `json:"account_id,omitempty"`
 }
 
 // serveToken is the token endpoint of one contract.
@@ -214,6 +216,9 @@ func answerReply(made pair, now time.Time) Reply {
 	}
 	if made.refresh != nil {
 		answer.RefreshToken = made.refresh.value
+	}
+	if of := made.access.lineage; of != nil && made.access.registration.NameUser {
+		answer.AccountID = of.user
 	}
 	return jsonReply(http.StatusOK, answer)
 }

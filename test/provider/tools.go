@@ -46,6 +46,34 @@ func (s *Server) Grant(clientID, user string, scopes ...string) (Grant, error) {
 	}, nil
 }
 
+// Consent gives a user's consent and the code for it at once, without a browser. The challenge is of RFC 7636, for a
+// registration that wants one. Scopes default to all of the registration's.
+func (s *Server) Consent(clientID, user, redirectURI, challenge string, scopes ...string) (string, error) {
+	registration := s.registrations[clientID]
+	switch {
+	case registration == nil:
+		return "", fmt.Errorf("client %q is not registered", clientID)
+	case !slices.Contains(registration.RedirectURIs, redirectURI):
+		return "", errors.New("the redirect URI is not registered")
+	case registration.PKCE != (challenge != ""):
+		return "", errors.New("a challenge is wanted by a registration with PKCE, and by no other")
+	}
+	if len(scopes) == 0 {
+		scopes = registration.Scopes
+	}
+	if !within(scopes, registration.Scopes) {
+		return "", errors.New("a scope is beyond those of the registration")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	made, entry := s.tokens.newCode(s.tokens.newLineage(registration, user, scopes, now), redirectURI, challenge, now)
+	if err := s.ledger.append(true, entry); err != nil {
+		return "", err
+	}
+	return made.value, nil
+}
+
 // Revocation says what to revoke; exactly one of Fingerprint, Lineage and ClientID, the last with a User or without.
 type Revocation struct {
 	// Fingerprint of an access token ends that token; of a refresh token, its lineage.
