@@ -253,6 +253,9 @@ var _ = Describe("A keyring that goes while a refresh token is spent", Serial, f
 			s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
 			accounts := s.connect(ctx, v1alpha1.RefreshTokens{}, "a", "b")
 			account, idle := accounts[0], accounts[1]
+			// Whatever wakes it when the clock has moved, it is the other one's request that is held.
+			change(ctx, idle, func(a *v1alpha1.ConnectedAccount) { a.Spec.RefreshBeforeSeconds = 1 })
+			rests(ctx, idle)
 			hold := provider.NewHold()
 			DeferCleanup(hold.Release)
 			Expect(s.provider.Script(billsID, provider.HoldAfterCommit(hold))).To(Succeed())
@@ -272,6 +275,7 @@ var _ = Describe("A keyring that goes while a refresh token is spent", Serial, f
 				Expect(suite.admin.Create(ctx, &corev1.Secret{ObjectMeta: named, Data: otherKeyring().Data()})).To(Succeed())
 			}
 			Eventually(authorized(ctx, idle)).Should(Equal("False KeyringMissing"))
+			change(ctx, idle, func(a *v1alpha1.ConnectedAccount) { a.Spec.RefreshBeforeSeconds = 1800 })
 			Expect(rests(ctx, idle)).To(Equal("keyring missing"), "though it is due")
 			before := rotations(ctx, account)()
 			hold.Release()
