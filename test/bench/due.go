@@ -2,40 +2,52 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
 
-// makeDue makes the fleets whose tokens become due, each while the tokens of the others grow old.
-func (b *bench) makeDue(ctx context.Context) error {
-	for _, each := range []struct{ fleet, figure string }{{fleetRate, "M1"}, {fleetDue, "M9"}} {
-		if !b.settings.wants(each.figure) {
-			continue
-		}
-		if err := b.make(ctx, b.fleets[each.fleet]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// creations is how many accounts are made in a second, at the least, with a token for each: how long the tokens of a fleet live
+// depends on it.
+const creations = 100
 
-// round has all accounts of a fleet become due at once, and waits until each has its new token.
+// round is what became of a fleet whose accounts were due at once.
 type round struct {
 	fleet *fleet
-	began time.Time
-	// took is until the last Secret was written.
+	// first and last are when the first and the last of them was due.
+	first, last time.Time
+	// took is from the first due time until the last Secret was written.
 	took  time.Duration
 	done  counts
 	calls int
 }
 
-func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.Context) error) (round, error) {
+// round makes a fleet whose tokens all end at one time, however long it takes to make it, so that all are due within a few
+// seconds: the jitter's. It waits for that, and until each account has its next token. Nothing tells the operator when.
+func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.Context, r round) error) (round, error) {
 	r := round{fleet: f}
-	if err := b.old(ctx, f); err != nil {
+	// The lead is two thirds of a lifetime at most.
+	live := f.lead + max(f.lead/2, 5*time.Second) + time.Duration(f.size)*time.Second/creations
+	back, err := b.endAt(f, time.Now().Add(live))
+	if err != nil {
 		return r, err
 	}
-	if err := b.untilIdle(ctx); err != nil {
+	err = b.make(ctx, f)
+	if backErr := back(); err == nil {
+		err = backErr
+	}
+	if err != nil {
 		return r, err
+	}
+	if r.first, r.last, err = b.dueTimes(ctx, f); err != nil {
+		return r, err
+	}
+	if time.Until(r.first) < 0 {
+		return r, errors.New("some accounts were due before all were made: this machine is too slow for so many (--rate, --single, --due)")
 	}
 	before, err := b.tally.in(f.space())
 	if err != nil {
@@ -45,28 +57,36 @@ func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.
 	if err := b.tally.forget(f.space()); err != nil {
 		return r, err
 	}
-	r.began = time.Now()
-	if err := b.lead(ctx, f, int32(f.lifetime.Seconds())); err != nil { // two thirds of it at most count
+	b.say("they are due in %.1f s, within %.1f s", time.Until(r.first).Seconds(), r.last.Sub(r.first).Seconds())
+	if err := sleepUntil(ctx, r.first); err != nil {
 		return r, err
 	}
 	if meanwhile != nil {
-		if err := meanwhile(ctx); err != nil {
+		if err := meanwhile(ctx, r); err != nil {
 			return r, err
 		}
 	}
-	if err := b.untilWritten(ctx, f.space(), f.size); err != nil {
-		return r, err
-	}
-	written, _, err := b.tally.secretsOf(f.space())
+	return b.finish(ctx, r, before, calls)
+}
+
+// finish waits for the end of a round, and counts.
+func (b *bench) finish(ctx context.Context, r round, before counts, calls int) (round, error) {
+	f := r.fleet
+	var written map[string]time.Time
+	err := b.until(ctx, "all that were due have their tokens", func() (_ bool, err error) {
+		written, _, err = b.tally.secretsOf(f.space())
+		for i := range f.size {
+			if _, is := written[numbered(i)]; !is {
+				return false, err
+			}
+		}
+		return true, err
+	})
 	if err != nil {
 		return r, err
 	}
 	for i := range f.size {
-		at, is := written[numbered(i)]
-		if !is {
-			return r, fmt.Errorf("nothing was written for %s", numbered(i))
-		}
-		r.took = max(r.took, at.Sub(r.began))
+		r.took = max(r.took, written[numbered(i)].Sub(r.first))
 	}
 	if err := b.untilIdle(ctx); err != nil {
 		return r, err
@@ -77,6 +97,27 @@ func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.
 	}
 	r.done, r.calls = after.minus(before), f.server.ClientTokenRequests(f.name)-calls
 	return r, nil
+}
+
+// dueTimes are when the first and the last account of a fleet is due, as their status says.
+func (b *bench) dueTimes(ctx context.Context, f *fleet) (first, last time.Time, err error) {
+	list := &v1alpha1.ConnectedAccountList{}
+	if err := b.admin.List(ctx, list, client.InNamespace(f.space())); err != nil {
+		return first, last, err
+	}
+	for i := range list.Items {
+		next := list.Items[i].Status.NextRefreshTime
+		if next == nil {
+			return first, last, fmt.Errorf("%s is never due", list.Items[i].Name)
+		}
+		if first.IsZero() || next.Time.Before(first) {
+			first = next.Time
+		}
+		if next.After(last) {
+			last = next.Time
+		}
+	}
+	return first, last, nil
 }
 
 func (r round) perSecond() float64 { return float64(r.fleet.size) / r.took.Seconds() }
@@ -101,11 +142,7 @@ func (b *bench) rateReusable(ctx context.Context) error {
 
 // rateSingle is M1s and the second half of M2.
 func (b *bench) rateSingle(ctx context.Context) error {
-	f := b.fleets[fleetSingle]
-	if err := b.make(ctx, f); err != nil {
-		return err
-	}
-	r, err := b.round(ctx, f, nil)
+	r, err := b.round(ctx, b.fleets[fleetSingle], nil)
 	if err != nil {
 		return err
 	}
@@ -129,70 +166,49 @@ func (b *bench) reportRate(title string, r round, bare float64, cost perRefresh)
 
 // behindDue is M9: how long a new account waits for its Secret, while very many others of its client and its namespace are due.
 func (b *bench) behindDue(ctx context.Context) error {
-	f := b.fleets[fleetDue]
-	idle, err := b.newcomers(ctx, f, "idle")
-	if err != nil {
-		return err
-	}
-	var busy map[string]time.Time
-	r, err := b.round(ctx, f, func(ctx context.Context) (err error) {
-		busy, err = b.arrive(ctx, f, "busy")
+	var idle, behind spread
+	var last time.Time
+	r, err := b.round(ctx, b.fleets[fleetDue], func(ctx context.Context, r round) (err error) {
+		behind, last, err = b.newcomers(ctx, r.fleet, "new")
 		return err
 	})
+	if err == nil {
+		idle, _, err = b.newcomers(ctx, r.fleet, "idle")
+	}
 	if err != nil {
 		return err
 	}
-	times, err := b.waited(ctx, f, busy)
-	if err != nil {
-		return err
-	}
-	last := time.Time{}
-	for _, at := range busy {
-		if at.After(last) {
-			last = at
-		}
-	}
-	behind := spreadOf(times)
 	p99 := behind.p99.Seconds()
 	b.figures.m9 = &p99
-	b.report(fmt.Sprintf("M9  from the request that makes an account to its Secret, while %d are due", f.size), table(
+	b.report(fmt.Sprintf("M9  from the request that makes an account to its Secret, while %d are due", r.fleet.size), table(
 		[2]string{"while nothing is due", idle.String()},
 		[2]string{"while all are due", behind.String()},
-		[2]string{"the last new one was made", fmt.Sprintf("%.1f s after they were due; the last of these had its token after %.1f s", last.Sub(r.began).Seconds(), r.took.Seconds())},
+		[2]string{"all were due", fmt.Sprintf("%.1f s after the first, and the last had its token after %.1f s", r.last.Sub(r.first).Seconds(), r.took.Seconds())},
+		[2]string{"the last new one was made", fmt.Sprintf("%.1f s after the first was due", last.Sub(r.first).Seconds())},
 	))
-	if r.took < last.Sub(r.began) && b.settings.due >= 1000 {
-		return fmt.Errorf("the accounts that were due had their tokens before the last new one was made: make more of them (--due), or fewer new ones")
+	if r.took < last.Sub(r.first) && r.fleet.size >= 1000 {
+		return errors.New("the accounts that were due had their tokens before the last new one was made: make more of them (--due), or fewer new ones (--newcomers)")
 	}
 	return nil
 }
 
-// newcomers makes new accounts while nothing else is to be done, and says how long they waited.
-func (b *bench) newcomers(ctx context.Context, f *fleet, prefix string) (spread, error) {
-	if err := b.tally.forget(f.space()); err != nil {
-		return spread{}, err
-	}
-	made, err := b.arrive(ctx, f, prefix)
-	if err != nil {
-		return spread{}, err
-	}
-	times, err := b.waited(ctx, f, made)
-	return spreadOf(times), err
-}
-
-// arrive makes new accounts, one after the other, and says when each was asked for.
-func (b *bench) arrive(ctx context.Context, f *fleet, prefix string) (map[string]time.Time, error) {
-	made := map[string]time.Time{}
+// newcomers makes new accounts, one after the other, and says for how long each waited for its Secret, and when the last was
+// made.
+func (b *bench) newcomers(ctx context.Context, f *fleet, prefix string) (spread, time.Time, error) {
+	made, last := map[string]time.Time{}, time.Time{}
 	for i := range b.settings.newcomers {
 		name := prefix + "-" + numbered(i)
-		made[name] = time.Now()
+		last = time.Now()
+		made[name] = last
 		if err := b.create(ctx, f, name); err != nil {
-			return nil, err
+			return spread{}, last, err
 		}
-		if err := sleepUntil(ctx, made[name].Add(b.settings.interval)); err != nil {
-			return nil, err
+		if err := sleepUntil(ctx, last.Add(b.settings.interval)); err != nil {
+			return spread{}, last, err
 		}
 	}
-	return made, nil
+	times, err := b.waited(ctx, f, made)
+	return spreadOf(times), last, err
 }
 
 // waited is for how long each of the new accounts waited for its Secret.

@@ -34,18 +34,18 @@ type fleet struct {
 	// credentials.
 	singleUse bool
 	// slots is the client's limit; 0: the default.
-	slots  int32
+	slots int32
+	// lead is how long before its end a token is refreshed.
+	lead   time.Duration
 	server *provider.Server
-	// made is when the youngest of them had its token.
-	made time.Time
 }
 
 func fleetsOf(s settings) []*fleet {
 	return []*fleet{
 		{name: fleetRest, size: s.rest, lifetime: 12 * time.Hour, slots: slots},
-		{name: fleetRate, size: s.rate, lifetime: s.lifetime, slots: slots},
-		{name: fleetSingle, size: s.single, lifetime: s.lifetime, slots: slots, singleUse: true},
-		{name: fleetDue, size: s.due, lifetime: s.lifetime, slots: slots},
+		{name: fleetRate, size: s.rate, lifetime: 12 * time.Hour, slots: slots, lead: s.lead},
+		{name: fleetSingle, size: s.single, lifetime: 12 * time.Hour, slots: slots, lead: s.lead, singleUse: true},
+		{name: fleetDue, size: s.due, lifetime: 12 * time.Hour, slots: slots, lead: s.lead},
 		{name: fleetBare, lifetime: 12 * time.Hour},
 		{name: fleetBareSingle, lifetime: 12 * time.Hour, singleUse: true},
 	}
@@ -71,9 +71,6 @@ func (f *fleet) space() string {
 	return f.name
 }
 
-// never is a lead with which no token is due before its last seconds.
-const never = 1
-
 func (f *fleet) client() *v1alpha1.OAuthClient {
 	owner := &v1alpha1.OAuthClient{
 		ObjectMeta: metav1.ObjectMeta{Namespace: f.space(), Name: f.name},
@@ -85,7 +82,7 @@ func (f *fleet) client() *v1alpha1.OAuthClient {
 			},
 			Grants:                []v1alpha1.GrantType{v1alpha1.GrantClientCredentials},
 			MaxConcurrentRequests: f.slots,
-			RefreshBeforeSeconds:  never,
+			RefreshBeforeSeconds:  int32(f.lead.Seconds()),
 		},
 	}
 	if f.singleUse {
@@ -165,8 +162,7 @@ func (b *bench) make(ctx context.Context, f *fleet) error {
 	if err := b.untilWritten(ctx, f.space(), f.size); err != nil {
 		return err
 	}
-	f.made = time.Now()
-	took := f.made.Sub(began)
+	took := time.Since(began)
 	b.say("%d accounts of %s made in %.1f s, each with a token after %.1f s: %.0f in a second", f.size, f.name, created.Seconds(), took.Seconds(), float64(f.size)/took.Seconds())
 	return b.untilIdle(ctx)
 }
@@ -179,17 +175,36 @@ func (b *bench) untilWritten(ctx context.Context, namespace string, count int) e
 	})
 }
 
-// lead sets when the tokens of a fleet's client are due. With two thirds of the lifetime, all that are older than one third
-// are due at once.
-func (b *bench) lead(ctx context.Context, f *fleet, seconds int32) error {
-	owner := f.client()
-	patch := fmt.Sprintf(`{"spec":{"refreshBeforeSeconds":%d}}`, seconds)
-	return b.admin.Patch(ctx, owner, client.RawPatch("application/merge-patch+json", []byte(patch)))
-}
-
-// old waits until the youngest token of a fleet is older than a third of its lifetime. None may be due by itself by then.
-func (b *bench) old(ctx context.Context, f *fleet) error {
-	return sleepUntil(ctx, f.made.Add(f.lifetime/3+time.Second))
+// endAt has all tokens of a fleet end at one time, whenever they are issued, until the returned function is called: from then
+// on they live for as long as before.
+func (b *bench) endAt(f *fleet, end time.Time) (back func() error, err error) {
+	set := func() error {
+		return f.server.SetAccessTokenLifetime(f.name, max(time.Until(end).Round(time.Second), time.Second))
+	}
+	if err := set(); err != nil {
+		return nil, err
+	}
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				stopped <- f.server.SetAccessTokenLifetime(f.name, f.lifetime)
+				return
+			case <-ticker.C:
+				if err := set(); err != nil {
+					stopped <- err
+					return
+				}
+			}
+		}
+	}()
+	return func() error {
+		close(stop)
+		return <-stopped
+	}, nil
 }
 
 func sleepUntil(ctx context.Context, at time.Time) error {

@@ -34,7 +34,7 @@ func (b *bench) oneHangs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer seen.stop()
+	defer seen.watching.Stop()
 	// The first cycle begins when the accounts were made, in a crowd. It is not looked at.
 	if err := sleepUntil(ctx, time.Now().Add(crowdLifetime)); err != nil {
 		return err
@@ -66,16 +66,13 @@ func (b *bench) oneHangs(ctx context.Context) error {
 func (b *bench) makeCrowds(ctx context.Context) ([]*fleet, error) {
 	var all []*fleet
 	for i := range crowds {
-		f := &fleet{name: fmt.Sprintf("crowd-%d", i), namespace: crowded, lifetime: crowdLifetime, size: b.settings.crowd}
+		f := &fleet{name: fmt.Sprintf("crowd-%d", i), namespace: crowded, lifetime: crowdLifetime, lead: crowdLifetime / 3, size: b.settings.crowd}
 		var err error
 		if f.server, err = provider.Start(provider.Options{Registrations: []provider.Registration{f.registration()}}); err != nil {
 			return nil, err
 		}
 		b.fleets[f.name] = f
 		if err := b.found(ctx, f); err != nil {
-			return nil, err
-		}
-		if err := b.lead(ctx, f, int32(crowdLifetime.Seconds())/3); err != nil {
 			return nil, err
 		}
 		all = append(all, f)
@@ -92,9 +89,10 @@ func (b *bench) makeCrowds(ctx context.Context) ([]*fleet, error) {
 
 // dueTimes are when refreshes were due, by account, as the accounts' status said.
 type dueTimes struct {
-	mu   sync.Mutex
-	of   map[string][]time.Time
-	stop func()
+	watching watch.Interface
+
+	mu sync.Mutex
+	of map[string][]time.Time
 }
 
 // watchDue follows the accounts of all ten providers.
@@ -103,7 +101,7 @@ func (b *bench) watchDue(ctx context.Context) (*dueTimes, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := &dueTimes{of: map[string][]time.Time{}, stop: watching.Stop}
+	seen := &dueTimes{watching: watching, of: map[string][]time.Time{}}
 	go func() {
 		for event := range watching.ResultChan() {
 			account, is := event.Object.(*v1alpha1.ConnectedAccount)

@@ -37,8 +37,8 @@ type settings struct {
 	// that does not answer.
 	crowd   int
 	hungFor time.Duration
-	// lifetime is that of tokens which are to be due at once: a third of it has to pass before.
-	lifetime time.Duration
+	// lead is how long before their end tokens are refreshed that are to be due at once.
+	lead time.Duration
 
 	operator, dir, root string
 	extra               []string
@@ -50,7 +50,7 @@ type settings struct {
 func (s *settings) smoke() {
 	s.rest, s.restFor, s.secrets = 20, 0, 10
 	s.rate, s.single, s.due, s.newcomers, s.interval = 12, 12, 20, 4, 20*time.Millisecond
-	s.crowd, s.hungFor, s.lifetime = 2, 25*time.Second, 30*time.Second
+	s.crowd, s.hungFor, s.lead = 2, 25*time.Second, 6*time.Second
 }
 
 func main() {
@@ -81,7 +81,7 @@ func parse(args []string, output io.Writer) (settings, error) {
 	flags.DurationVar(&s.interval, "interval", 100*time.Millisecond, "the pause between two of them")
 	flags.IntVar(&s.crowd, "crowd", 100, "how many accounts each of ten providers has (M8)")
 	flags.DurationVar(&s.hungFor, "hung-for", 40*time.Second, "for how long they are watched, once without and once with one that hangs")
-	flags.DurationVar(&s.lifetime, "lifetime", 5*time.Minute, "the lifetime of tokens that are to be due at once: a third of it is waited for, and making the accounts must take less than half of it")
+	flags.DurationVar(&s.lead, "lead", 90*time.Second, "how long before their end tokens are refreshed that are to be due at once (M1, M1s, M9)")
 	flags.StringVar(&s.operator, "operator", "", "the operator's binary; default: OAUTH_OPERATOR, or one that is built")
 	flags.StringVar(&s.dir, "dir", "", "the folder of the run, which is kept; default: a temporary one")
 	flags.StringVar(&s.root, "root", "", "the checkout; default: the one around the working directory")
@@ -157,7 +157,6 @@ func (b *bench) measure(ctx context.Context) error {
 		{"stop the operator", b.stopOperator, true},
 		{"the bare loops", b.bareLoops, b.settings.wants("M1", "M1s")},
 		{"start the operator again", b.startOperator, true},
-		{"make the accounts that become due", b.makeDue, true},
 		{"reusable credentials, due at once", b.rateReusable, b.settings.wants("M1")},
 		{"single-use credentials, due at once", b.rateSingle, b.settings.wants("M1s")},
 		{"new accounts behind many that are due", b.behindDue, b.settings.wants("M9")},
