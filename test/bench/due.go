@@ -30,8 +30,8 @@ type round struct {
 // seconds: the jitter's. It waits for that, and until each account has its next token. Nothing tells the operator when.
 func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.Context, r round) error) (round, error) {
 	r := round{fleet: f}
-	// The lead is two thirds of a lifetime at most.
-	live := f.lead + max(f.lead/2, 5*time.Second) + time.Duration(f.size)*time.Second/creations
+	// The lead is two thirds of a lifetime at most: half of one is left for what is made last.
+	live := 2*f.lead + time.Duration(f.size)*time.Second/creations
 	back, err := b.endAt(f, time.Now().Add(live))
 	if err != nil {
 		return r, err

@@ -176,10 +176,10 @@ func (b *bench) untilWritten(ctx context.Context, namespace string, count int) e
 }
 
 // endAt has all tokens of a fleet end at one time, whenever they are issued, until the returned function is called: from then
-// on they live for as long as before.
+// on they live for as long as before. What is issued too late for that lives for a short time.
 func (b *bench) endAt(f *fleet, end time.Time) (back func() error, err error) {
 	set := func() error {
-		return f.server.SetAccessTokenLifetime(f.name, max(time.Until(end).Round(time.Second), time.Second))
+		return f.server.SetAccessTokenLifetime(f.name, max(time.Until(end), 2*f.lead).Round(time.Second))
 	}
 	if err := set(); err != nil {
 		return nil, err
