@@ -13,7 +13,7 @@ import (
 
 // creations is how many accounts are made in a second, at the least, with a token for each: how long the tokens of a fleet live
 // depends on it.
-const creations = 100
+const creations = 60
 
 // round is what became of a fleet whose accounts were due at once.
 type round struct {
@@ -30,8 +30,8 @@ type round struct {
 // seconds: the jitter's. It waits for that, and until each account has its next token. Nothing tells the operator when.
 func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.Context, r round) error) (round, error) {
 	r := round{fleet: f}
-	// The lead is two thirds of a lifetime at most: half of one is left for what is made last.
-	live := 2*f.lead + time.Duration(f.size)*time.Second/creations
+	// The lead is two thirds of a lifetime at most: half of it is left for what is made last.
+	live := f.lead*3/2 + time.Duration(f.size)*time.Second/creations + 5*time.Second
 	back, err := b.endAt(f, time.Now().Add(live))
 	if err != nil {
 		return r, err
@@ -41,6 +41,9 @@ func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.
 		err = backErr
 	}
 	if err != nil {
+		return r, err
+	}
+	if err := b.untilIdle(ctx); err != nil {
 		return r, err
 	}
 	if r.first, r.last, err = b.dueTimes(ctx, f); err != nil {

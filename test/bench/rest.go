@@ -24,6 +24,9 @@ func (b *bench) makeRest(ctx context.Context) error {
 	if err := b.make(ctx, b.fleets[fleetRest]); err != nil {
 		return err
 	}
+	if err := b.untilIdle(ctx); err != nil {
+		return err
+	}
 	before, err := b.tally.in(fleetRest)
 	if err != nil {
 		return err

@@ -39,11 +39,13 @@ type tally struct {
 	reader cluster.AuditReader
 
 	mu    sync.Mutex
-	of    map[string]*counts
-	since map[string]time.Time
+	of map[string]*counts
 	// written is when each Secret of a namespace was last written by the operator, all is each time.
 	written map[string]map[string]time.Time
 	all     map[string][]secretWrite
+	// active is when the operator last asked for something, and leases, how often it has written its lease.
+	active time.Time
+	leases int
 }
 
 // secretWrite is a write of a token Secret: from then on whoever reads it has the new token.
@@ -106,6 +108,14 @@ func (t *tally) howMany(namespace string) (int, error) {
 	return len(t.written[namespace]), err
 }
 
+// activity is when the operator last asked the API server for something but its lease, and how often it has written that.
+func (t *tally) activity() (last time.Time, leases int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err = t.read()
+	return t.active, t.leases, err
+}
+
 func (t *tally) read() error {
 	events, err := t.reader.Next()
 	for i := range events {
@@ -118,6 +128,11 @@ func (t *tally) note(event *cluster.AuditEvent) {
 	if event.User != operatorUser || event.Stage != cluster.StageResponseComplete || event.Namespace == "" {
 		return
 	}
+	if event.Resource == "leases" {
+		t.leases++
+		return
+	}
+	t.active = event.Written
 	of := t.of[event.Namespace]
 	if of == nil {
 		of = &counts{}
