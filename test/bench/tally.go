@@ -38,7 +38,7 @@ func (c counts) minus(before counts) counts {
 type tally struct {
 	reader cluster.AuditReader
 
-	mu    sync.Mutex
+	mu sync.Mutex
 	of map[string]*counts
 	// written is when each Secret of a namespace was last written by the operator, all is each time.
 	written map[string]map[string]time.Time
