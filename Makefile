@@ -57,6 +57,11 @@ test-faults: build controlplane ## Kill, stop and cut off the real operator at e
 test-mutants: controlplane tools ## Break the code in many small ways and want the tests to notice each.
 	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/run.sh
 
+.PHONY: bench
+bench: build controlplane ## Measure speed, memory and what is written, each against a baseline of the same run. A quarter of an hour; keep the machine idle. ARGS=--smoke
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./test/bench
+	@KUBEBUILDER_ASSETS='$(ASSETS)' bin/bench --operator=bin/oauth-operator $(ARGS)
+
 .PHONY: demo
 demo: build controlplane ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running.
 	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider

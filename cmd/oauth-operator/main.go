@@ -79,7 +79,7 @@ func runWith(ctx context.Context, options options, journal *seal.Journal) error 
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
-	config.QPS, config.Burst = options.qps, options.burst
+	config.QPS, config.Burst = options.limit()
 	config.UserAgent = "oauth-operator"
 	manager, err := newManager(config, options)
 	if err != nil {

@@ -73,8 +73,8 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	flags.IntVar(&parsed.maxRequests, "max-concurrent-requests", 64, "how many token requests are under way at once (1 to 128); each client has a limit of its own, spec.maxConcurrentRequests")
 	flags.IntVar(&parsed.maxInNamespace, "max-concurrent-requests-per-namespace", 32, "how many of them may be of accounts of one namespace")
 	flags.IntVar(&parsed.maxAccounts, "max-accounts-per-namespace", 0, "how many accounts of one namespace are worked on, the oldest; 0: all")
-	qps := flags.Float64("kube-api-qps", 200, "requests to the API server in a second, on average")
-	flags.IntVar(&parsed.burst, "kube-api-burst", 400, "requests to the API server at once")
+	qps := flags.Float64("kube-api-qps", 0, "requests to the API server in a second, on average; 0: as many as it answers, which then sees to fairness by itself")
+	flags.IntVar(&parsed.burst, "kube-api-burst", 400, "requests to the API server at once, where --kube-api-qps sets a limit")
 	flags.StringVar(&parsed.journalDir, "journal-dir", "/var/lib/oauth-operator/journal", "a folder of this pod's own that outlives its containers, such as an emptyDir: it holds, encrypted, what token requests brought until the API server has it")
 	flags.DurationVar(&parsed.takeoverWait, "takeover-wait", 6*time.Minute, "for how long the unfinished token request of another replica is left to it, once that is announced, where the provider forgives no second use of a refresh token (15s to 1h)")
 	flags.IntVar(&parsed.verbosity, "v", 0, "verbosity of the log; more than 5 counts as 5, since the client library then prints the bodies of Secrets")
@@ -120,8 +120,8 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("--max-concurrent-requests-per-namespace must be from 1 to %d, the value of --max-concurrent-requests", o.maxRequests)
 	case o.maxAccounts < 0:
 		return errors.New("--max-accounts-per-namespace must not be below 0")
-	case !(o.qps > 0 && o.qps <= maxQPS) || o.burst < 1: // NaN is none of both
-		return fmt.Errorf("--kube-api-qps must be more than 0 and at most %d, --kube-api-burst at least 1", maxQPS)
+	case !(o.qps >= 0 && o.qps <= maxQPS) || o.burst < 1: // NaN is none of both
+		return fmt.Errorf("--kube-api-qps must be from 0 to %d, --kube-api-burst at least 1", maxQPS)
 	case o.journalDir == "":
 		return errors.New("--journal-dir must name a folder")
 	case o.takeoverWait < shortestTakeoverWait || o.takeoverWait > time.Hour:
@@ -179,6 +179,14 @@ func consentURLShape() *regexp.Regexp {
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+// limit is that of requests to the API server, as the client library has it: there, 0 stands for a few in a second.
+func (o options) limit() (qps float32, burst int) {
+	if o.qps == 0 {
+		return -1, o.burst
+	}
+	return o.qps, o.burst
 }
 
 func parseCIDRs(flagName, list string) ([]netip.Prefix, error) {

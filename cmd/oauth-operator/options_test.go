@@ -26,7 +26,7 @@ func inPod(name string) string {
 func defaults(changes ...func(*options)) options {
 	parsed := options{
 		namespace: "operators", leaderElect: true, metricsAddress: ":8080", probeAddress: ":8081",
-		workers: 32, maxRequests: 64, maxInNamespace: 32, qps: 200, burst: 400,
+		workers: 32, maxRequests: 64, maxInNamespace: 32, burst: 400,
 		journalDir: "/var/lib/oauth-operator/journal", takeoverWait: 6 * time.Minute,
 		serve: "manager", consentAddress: ":8082",
 	}
@@ -112,10 +112,9 @@ func TestOptionsThatAreRefused(t *testing.T) {
 		"more for a namespace than all":   {"--max-concurrent-requests=8", "from 1 to 8"},
 		"none for a namespace":            {"--max-concurrent-requests-per-namespace=0", "from 1 to 64"},
 		"fewer accounts than none":        {"--max-accounts-per-namespace=-1", "not be below 0"},
-		"no requests":                     {"--kube-api-qps=0", "more than 0"},
-		"fewer than none":                 {"--kube-api-qps=-1", "more than 0"},
-		"a number of requests that is no": {"--kube-api-qps=NaN", "more than 0"},
-		"requests without end":            {"--kube-api-qps=Inf", "at most"},
+		"fewer than none":                 {"--kube-api-qps=-1", "from 0 to"},
+		"a number of requests that is no": {"--kube-api-qps=NaN", "from 0 to"},
+		"requests without end":            {"--kube-api-qps=Inf", "from 0 to"},
 		"no burst":                        {"--kube-api-burst=0", "at least 1"},
 		"an address that is no network":   {"--allow-cidrs=10.0.0.1", "10.20.0.0/16"},
 		"an empty namespace":              {"--namespace=", "POD_NAMESPACE"},
@@ -196,6 +195,18 @@ func TestAddressesThatMayNeverBeCalled(t *testing.T) {
 	for _, server := range []string{"https://10.96.0.1:99999", "https://%zz"} {
 		if _, err := (options{}).egress(t.Context(), server); err == nil {
 			t.Errorf("%s was taken", server)
+		}
+	}
+}
+
+func TestTheLimitOfRequests(t *testing.T) {
+	for args, want := range map[string]float32{"": -1, "--kube-api-qps=0": -1, "--kube-api-qps=0.5": 0.5} {
+		parsed, err := parseOptions(strings.Fields(args), inPod, &strings.Builder{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, burst := parsed.limit(); got != want || burst != 400 {
+			t.Errorf("%q gives %v, %d to the client library, want %v, 400", args, got, burst, want)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	account, err := r.read(ctx, request)
 	switch {
 	case errors.Is(err, errBehind):
-		return ctrl.Result{RequeueAfter: cacheDelay}, nil
+		return ctrl.Result{RequeueAfter: cacheDelay, Priority: ptr.To(lifecycle.UrgencyChanged)}, nil
 	case apierrors.IsNotFound(err):
 		r.memory.forget(request.NamespacedName)
 		r.Metrics.forget(request.NamespacedName)
@@ -93,6 +93,15 @@ func (r *AccountReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 	case err != nil:
 		return ctrl.Result{}, err
 	}
+	result, err := r.lap(ctx, request, account)
+	if result.Priority == nil { // what started this lap says nothing of the next one
+		result.Priority = ptr.To(lifecycle.Urgency(account, r.Clock.Now().Add(result.RequeueAfter)))
+	}
+	return result, err
+}
+
+// lap is Reconcile, for an account that is there.
+func (r *AccountReconciler) lap(ctx context.Context, request ctrl.Request, account *v1alpha1.ConnectedAccount) (ctrl.Result, error) {
 	if r.InFlight.turnsAway(account.UID, r.Clock.Now()) {
 		return ctrl.Result{RequeueAfter: quietTime}, nil
 	}
@@ -135,7 +144,7 @@ func (r *AccountReconciler) carryOut(ctx context.Context, request ctrl.Request, 
 			return ctrl.Result{}, err
 		}
 	}
-	return wakeAt(lifecycle.Wake(facts, &status, now), facts.Credential.ExpirationTime, now), nil
+	return wakeAt(lifecycle.Wake(facts, &status, now), facts.Account, &status, now), nil
 }
 
 // act carries out the plan. The facts follow what is done: an exchange that is kept changes the credential in them.
@@ -269,18 +278,15 @@ func abandoned(err error) (ctrl.Result, error) {
 	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
-// wakeAt asks for the next lap. Those whose token ends soon go before those that have time.
-func wakeAt(wake, expiration, now time.Time) ctrl.Result {
+// wakeAt asks for the next lap, as urgent as the account will be by then.
+func wakeAt(wake time.Time, account *v1alpha1.ConnectedAccount, status *v1alpha1.ConnectedAccountStatus, now time.Time) ctrl.Result {
 	if wake.IsZero() {
 		return ctrl.Result{}
 	}
-	priority := 0
-	if slack := expiration.Sub(wake); expiration.IsZero() || slack > 10*time.Minute {
-		priority = -10
-	} else if slack < time.Minute {
-		priority = 10
-	}
-	return ctrl.Result{RequeueAfter: min(max(wake.Sub(now), shortestSleep), longestSleep), Priority: ptr.To(priority)}
+	then := *account
+	then.Status = *status
+	after := min(max(wake.Sub(now), shortestSleep), longestSleep)
+	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(lifecycle.Urgency(&then, now.Add(after)))}
 }
 
 // detached is a context for work that a shutdown or a lost lease must not interrupt: whoever uses it sets a deadline.

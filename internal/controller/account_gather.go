@@ -256,7 +256,7 @@ func (r *AccountReconciler) gatherSecret(ctx context.Context, facts *lifecycle.F
 	if finding != nil {
 		return lifecycle.SecretStale, nil
 	}
-	if seen := r.memory.of(account).secret; seen == seenSecret(metadata.GetResourceVersion(), wanted) {
+	if wasSeen(r.memory.of(account).secret, metadata.GetResourceVersion(), wanted) {
 		return lifecycle.SecretCurrent, nil
 	}
 	live := &corev1.Secret{}

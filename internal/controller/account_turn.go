@@ -98,9 +98,9 @@ func (r *AccountReconciler) answered(ctx context.Context, facts *lifecycle.Facts
 	}
 	switch closed := r.Pace.Circuits.Report(key(facts.Account), outcome, now); {
 	case closed.All:
-		r.waker.wake(wokenPriority, 0, r.accountsOfClient(ctx, facts.Client)...)
+		r.waker.wake(0, r.accountsOfClient(ctx, facts.Client)...)
 	case closed.Namespace:
-		r.waker.wake(wokenPriority, 0, r.accounts(ctx, client.InNamespace(facts.Account.Namespace), client.MatchingFields{indexClient: key(facts.Client)})...)
+		r.waker.wake(0, r.accounts(ctx, client.InNamespace(facts.Account.Namespace), client.MatchingFields{indexClient: key(facts.Client)})...)
 	}
 }
 
@@ -108,6 +108,6 @@ func (r *AccountReconciler) answered(ctx context.Context, facts *lifecycle.Facts
 func (r *AccountReconciler) call(accounts []string) {
 	for _, account := range accounts {
 		namespace, name, _ := strings.Cut(account, "/")
-		r.waker.wake(calledPriority, 0, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+		r.waker.wake(0, wanted{ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}, lifecycle.UrgencyCalled})
 	}
 }

@@ -60,9 +60,9 @@ func (r *AccountReconciler) aside(ctx context.Context, request ctrl.Request, fac
 		switch {
 		case !waited && came.err != nil:
 			log.FromContext(detachedCtx).Error(came.err, "a token request ended with an error")
-			r.waker.wake(wokenPriority, latePause, request)
+			r.waker.wake(latePause, wanted{request, lifecycle.UrgencyChanged})
 		case !waited || asked:
-			r.waker.wake(calledPriority, 0, request)
+			r.waker.wake(0, wanted{request, lifecycle.UrgencyChanged})
 		}
 	}()
 	select {

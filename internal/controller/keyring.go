@@ -14,12 +14,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -49,8 +47,8 @@ type KeyringSource struct {
 	stored metav1.ObjectMeta
 	since  map[seal.Key]time.Time
 	// laps starts laps of accounts; nil: this replica makes none yet. accounts are all of them.
-	laps     workqueue.TypedRateLimitingInterface[reconcile.Request]
-	accounts func(context.Context, ...client.ListOption) []reconcile.Request
+	laps     laps
+	accounts func(context.Context, ...client.ListOption) []wanted
 }
 
 // current is the keyring that this process began with, to open with; and whether it may be sealed with: whether its
@@ -135,7 +133,7 @@ func (k *KeyringSource) anySealed(ctx context.Context) (bool, error) {
 // follow keeps what is known of the keyring up to date from here on, in every replica. The source that it returns has every
 // account looked at again when something changed; no lap begins before it has caught up, so that what a lap knows of the
 // keyring is never older than its lease.
-func (k *KeyringSource) follow(ctx context.Context, secrets cache.Cache, accounts func(context.Context, ...client.ListOption) []reconcile.Request) (source.Source, error) {
+func (k *KeyringSource) follow(ctx context.Context, secrets cache.Cache, accounts func(context.Context, ...client.ListOption) []wanted) (source.Source, error) {
 	informer, err := secrets.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("watch the keyring: %w", err)
@@ -152,7 +150,7 @@ func (k *KeyringSource) follow(ctx context.Context, secrets cache.Cache, account
 	if err != nil {
 		return nil, fmt.Errorf("watch the keyring: %w", err)
 	}
-	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	return source.Func(func(ctx context.Context, queue laps) error {
 		if !toolscache.WaitForCacheSync(ctx.Done(), following.HasSynced) {
 			return errors.New("the keyring's watch did not begin in time")
 		}
@@ -164,7 +162,7 @@ func (k *KeyringSource) follow(ctx context.Context, secrets cache.Cache, account
 }
 
 // queue is where laps are started; nil: this replica makes none yet.
-func (k *KeyringSource) queue() workqueue.TypedRateLimitingInterface[reconcile.Request] {
+func (k *KeyringSource) queue() laps {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.laps
@@ -172,12 +170,8 @@ func (k *KeyringSource) queue() workqueue.TypedRateLimitingInterface[reconcile.R
 
 // lookAgain has every account looked at, whoever noticed that the keyring has changed.
 func (k *KeyringSource) lookAgain(ctx context.Context) {
-	queue := k.queue()
-	if queue == nil {
-		return
-	}
-	for _, request := range k.accounts(ctx) {
-		queue.Add(request)
+	if queue := k.queue(); queue != nil {
+		enqueue(queue, 0, k.accounts(ctx)...)
 	}
 }
 

@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -17,7 +18,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -52,7 +52,7 @@ func start(ctx context.Context, seen *wire, options ctrl.Options, in seal.Journa
 	asOperator.QPS, asOperator.Burst = 500, 1000
 	asOperator.Wrap(seen.wrap)
 	options.Metrics, options.HealthProbeBindAddress = metricsserver.Options{BindAddress: "0"}, "0"
-	options.Controller = config.Controller{SkipNameValidation: new(true)}
+	options.Controller.SkipNameValidation = new(true)
 	manager, err := ctrl.NewManager(asOperator, options)
 	Expect(err).NotTo(HaveOccurred())
 
@@ -69,7 +69,7 @@ func start(ctx context.Context, seen *wire, options ctrl.Options, in seal.Journa
 	started := &operator{wire: seen, inFlight: &controller.InFlight{}, journal: journal}
 	Expect(controller.Setup(running, manager, controller.Options{
 		Namespace: operatorNamespace, ClusterID: string(kubeSystem.UID),
-		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: workers,
+		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: cmp.Or(options.Controller.MaxConcurrentReconciles, workers),
 		Limits: pace.Limits{Namespace: 32, Total: 64}, MaxAccounts: maxAccounts,
 		Clock: suite.clock, Metrics: measured, InFlight: started.inFlight,
 		Journal: journal, TakeoverWait: 30 * time.Second, ConsentURL: consentURL,

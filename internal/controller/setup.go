@@ -154,11 +154,11 @@ func (r *AccountReconciler) setup(ctx context.Context, manager ctrl.Manager, tok
 		return err
 	}
 	err = ctrl.NewControllerManagedBy(manager).Named("connectedaccount").
-		For(&v1alpha1.ConnectedAccount{}).
-		Watches(&v1alpha1.OAuthClient{}, handler.EnqueueRequestsFromMapFunc(r.accountsOfClient)).
-		Watches(namespace, handler.EnqueueRequestsFromMapFunc(r.accountsOfNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		Watches(&v1alpha1.ConnectedAccount{}, r.ownLaps()).
+		Watches(&v1alpha1.OAuthClient{}, lapsOf(r.accountsOfClient)).
+		Watches(namespace, lapsOf(r.accountsOfNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(source.Kind(tokenSecrets, newSecretMetadata(), owner)).
-		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.accountsOfSecret))).
+		WatchesRawSource(source.Kind(labelled, newSecretMetadata(), lapsOf(r.accountsOfSecret))).
 		// No lap begins before its sources are in step: what is known of the keyring is never older than the lease.
 		WatchesRawSource(keyring).
 		WatchesRawSource(r.waker.source(counted)).
@@ -181,7 +181,7 @@ func (r *AccountReconciler) followAccounts(ctx context.Context, manager ctrl.Man
 	// Where the limit's edge has moved, the account at it is looked at again.
 	lookAt := func(namespace, name string) {
 		if name != "" {
-			r.waker.wake(wokenPriority, 0, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+			r.waker.wake(0, wanted{reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}, lifecycle.UrgencyChanged})
 		}
 	}
 	note := func(object any) {
@@ -332,32 +332,35 @@ func clientsNaming(ctx context.Context, reader client.Reader, metadata *metav1.P
 	return requests
 }
 
-func (r *AccountReconciler) accountsOfClient(ctx context.Context, object client.Object) []reconcile.Request {
+func (r *AccountReconciler) accountsOfClient(ctx context.Context, object client.Object) []wanted {
 	return r.accounts(ctx, client.MatchingFields{indexClient: object.GetNamespace() + "/" + object.GetName()})
 }
 
-func (r *AccountReconciler) accountsOfNamespace(ctx context.Context, object client.Object) []reconcile.Request {
+func (r *AccountReconciler) accountsOfNamespace(ctx context.Context, object client.Object) []wanted {
 	return r.accounts(ctx, client.InNamespace(object.GetName()))
 }
 
 // accountsOfSecret are the accounts that import from a Secret or publish what is in it, and those of the clients that name it: what they wait for may
 // have been mended.
-func (r *AccountReconciler) accountsOfSecret(ctx context.Context, metadata *metav1.PartialObjectMetadata) []reconcile.Request {
-	requests := r.accounts(ctx, client.InNamespace(metadata.Namespace), client.MatchingFields{indexSource: metadata.Name})
+func (r *AccountReconciler) accountsOfSecret(ctx context.Context, metadata *metav1.PartialObjectMetadata) []wanted {
+	all := r.accounts(ctx, client.InNamespace(metadata.Namespace), client.MatchingFields{indexSource: metadata.Name})
 	for _, owner := range clientsNaming(ctx, r.Client, metadata) {
-		requests = append(requests, r.accounts(ctx, client.MatchingFields{indexClient: owner.Namespace + "/" + owner.Name})...)
+		all = append(all, r.accounts(ctx, client.MatchingFields{indexClient: owner.Namespace + "/" + owner.Name})...)
 	}
-	return requests
+	return all
 }
 
-func (r *AccountReconciler) accounts(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+// accounts are those that match, for something that they have in common: none of them is more urgent for it than it is.
+func (r *AccountReconciler) accounts(ctx context.Context, options ...client.ListOption) []wanted {
 	list := &v1alpha1.ConnectedAccountList{}
 	if err := r.Client.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
 		return nil // the cache always answers
 	}
-	requests := make([]reconcile.Request, len(list.Items))
+	all, now := make([]wanted, len(list.Items)), r.Clock.Now()
 	for i := range list.Items {
-		requests[i].NamespacedName = types.NamespacedName{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
+		account := &list.Items[i]
+		all[i].NamespacedName = client.ObjectKeyFromObject(account)
+		all[i].urgency = max(lifecycle.UrgencyMany, lifecycle.Urgency(account, now))
 	}
-	return requests
+	return all
 }

@@ -3,8 +3,8 @@ package controller
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -149,10 +149,21 @@ func place(secret *corev1.Secret) string { return secret.Name + "/" + string(sec
 // seenSecret stands, in this process's memory, for a Secret that was seen to hold what it should: the version that was
 // seen, and a hash of what was wanted.
 func seenSecret(resourceVersion string, wanted *corev1.Secret) string {
+	return resourceVersion + "/" + wantedHash(wanted)
+}
+
+// wasSeen reports whether a Secret of this version is known to hold what is wanted. An earlier version than the one that was
+// seen is the cache's, which is behind: whatever came after that one, it has yet to tell of.
+func wasSeen(seen, resourceVersion string, wanted *corev1.Secret) bool {
+	version, hash, found := strings.Cut(seen, "/")
+	return found && (version == resourceVersion || isBefore(resourceVersion, version)) && hash == wantedHash(wanted)
+}
+
+func wantedHash(wanted *corev1.Secret) string {
 	content := sha256.New()
 	for _, part := range []any{wanted.Name, wanted.Type, wanted.Data, wanted.Labels, wanted.Annotations} {
 		encoded, _ := json.Marshal(part) //nolint:errchkjson // maps of strings always encode, with their keys sorted
 		_, _ = content.Write(encoded)
 	}
-	return fmt.Sprintf("%s/%x", resourceVersion, content.Sum(nil))
+	return hex.EncodeToString(content.Sum(nil))
 }

@@ -111,7 +111,21 @@ type auditLine struct {
 // ReadAudit reads the events of an audit log in the order in which they were written. The log may still grow: a last line
 // that is not complete yet is left for the next time.
 func ReadAudit(path string) ([]AuditEvent, error) {
-	content, err := os.ReadFile(path)
+	return (&AuditReader{Path: path}).Next()
+}
+
+// AuditReader reads an audit log that grows, piece by piece.
+type AuditReader struct {
+	// Path is that of the log.
+	Path string
+
+	offset int64
+	events int
+}
+
+// Next reads the events that came since the last call.
+func (r *AuditReader) Next() ([]AuditEvent, error) {
+	content, err := r.read()
 	if err != nil {
 		return nil, fmt.Errorf("read audit log: %w", err)
 	}
@@ -122,17 +136,31 @@ func ReadAudit(path string) ([]AuditEvent, error) {
 		var line auditLine
 		err := decoder.Decode(&line)
 		if errors.Is(err, io.EOF) {
+			r.offset += int64(len(content))
+			r.events += len(events)
 			return events, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("audit event %d: %w", len(events)+1, err)
+			return nil, fmt.Errorf("audit event %d: %w", r.events+len(events)+1, err)
 		}
 		event, err := line.event()
 		if err != nil {
-			return nil, fmt.Errorf("audit event %d: %w", len(events)+1, err)
+			return nil, fmt.Errorf("audit event %d: %w", r.events+len(events)+1, err)
 		}
 		events = append(events, event)
 	}
+}
+
+func (r *AuditReader) read() ([]byte, error) {
+	log, err := os.Open(r.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() //nolint:errcheck // it was only read
+	if _, err := log.Seek(r.offset, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(log)
 }
 
 func (l *auditLine) event() (AuditEvent, error) {

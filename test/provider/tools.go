@@ -160,6 +160,20 @@ func (s *Server) SetClientSecret(clientID, value string) error {
 	return s.ledger.append(true, entry)
 }
 
+// SetAccessTokenLifetime changes how long access tokens live that a client is given from now on, in whole seconds.
+func (s *Server) SetAccessTokenLifetime(clientID string, lifetime time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	registration := s.registrations[clientID]
+	if registration == nil || lifetime < time.Second || lifetime%time.Second != 0 {
+		return fmt.Errorf("client %q is not registered, or the lifetime is not whole seconds, at least one", clientID)
+	}
+	registration.AccessTokenLifetime = lifetime
+	entry := registration.entry()
+	entry.Reason = "access_token_lifetime_changed"
+	return s.ledger.append(true, entry)
+}
+
 // IssuedToken is a token in the clear, for tests that search for leaks.
 type IssuedToken struct {
 	Value    string

@@ -35,7 +35,7 @@ func Build(ctx context.Context, root, into string, packages ...string) error {
 // buildPrograms builds what the caller has not brought.
 func (s *Stage) buildPrograms(ctx context.Context) error {
 	var packages []string
-	if s.options.Programs == "" {
+	if s.options.Programs == "" && !s.options.Lean {
 		s.options.Programs = filepath.Join(s.Dir, "bin")
 		packages = append(packages, providerPackage)
 	}

@@ -57,6 +57,9 @@ type Options struct {
 	Reuse provider.ReusePolicy
 	// Registrations are further clients at the provider, beside those of the samples.
 	Registrations []provider.Registration
+	// Lean leaves out what a measurement does not need and would pay for: the provider's process, kube-controller-manager, and
+	// the bodies in the audit log. There are no samples without that provider.
+	Lean bool
 	// Log receives a line for each step. Nil discards them.
 	Log io.Writer
 }
@@ -98,14 +101,17 @@ func Start(ctx context.Context, options Options) (_ *Stage, err error) {
 	// Both take seconds and neither needs the other.
 	built := make(chan error, 1)
 	go func() { built <- s.buildPrograms(ctx) }()
-	s.Cluster, err = cluster.Start(ctx, cluster.Options{
+	control := cluster.Options{
 		Dir:               filepath.Join(s.Dir, "cluster"),
-		ControllerManager: true,
+		ControllerManager: !s.options.Lean,
 		Manifests:         []string{filepath.Join(s.Root, "config", "demo")},
-		AuditRules:        auditRules,
 		Log:               s.options.Log,
-	})
-	if err = errors.Join(err, <-built); err != nil {
+	}
+	if !s.options.Lean {
+		control.AuditRules = auditRules
+	}
+	s.Cluster, err = cluster.Start(ctx, control)
+	if err = errors.Join(err, <-built); err != nil || s.options.Lean {
 		return s, err
 	}
 	s.Provider, err = s.startProvider(ctx)
