@@ -293,9 +293,9 @@ func signInElsewhere(back func(query url.Values) string) (provider, persons http
 	provider = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/authorize":
-			http.Redirect(w, r, "https://"+personsHost+"/sign-in?"+r.URL.RawQuery, http.StatusFound)
+			http.Redirect(w, r, "https://"+personsHost+"/sign-in?"+r.URL.RawQuery, http.StatusFound) //nolint:gosec // this is what an authorization endpoint does
 		case "/signed-in":
-			http.Redirect(w, r, back(r.URL.Query()), http.StatusFound) //nolint:gosec // this is what an authorization endpoint does
+			http.Redirect(w, r, back(r.URL.Query()), http.StatusFound)
 		default:
 			http.NotFound(w, r)
 		}

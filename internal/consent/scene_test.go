@@ -211,9 +211,9 @@ func exampleAccount() *v1alpha1.ConnectedAccount {
 			Grant:     v1alpha1.Grant{Type: v1alpha1.GrantAuthorizationCode},
 			Scopes:    []v1alpha1.Scope{"invoices", "contact"},
 		},
-		Status: v1alpha1.ConnectedAccountStatus{
+		Status: v1alpha1.ConnectedAccountStatus{ //nolint:gosec // it holds no credential
 			AuthorizationURL: publicURL + "/connect?ticket=...",
-			SealedCredential: "v1:1:what-was-there-before", //nolint:gosec // it is none
+			SealedCredential: "v1:1:what-was-there-before",
 			Authorization:    v1alpha1.Authorization{Attempt: 1},
 		},
 	}
@@ -223,7 +223,7 @@ func exampleClient() *v1alpha1.OAuthClient {
 	return &v1alpha1.OAuthClient{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "platform", Name: "smartbusiness", UID: "uid-of-smartbusiness"},
 		Spec: v1alpha1.OAuthClientSpec{
-			Endpoints: v1alpha1.Endpoints{Authorization: provider + "/authorize", Token: "https://api.provider.example/token"},
+			Endpoints: v1alpha1.Endpoints{Authorization: provider + "/authorize", Token: "https://api.provider.example/token"}, //nolint:gosec // addresses
 			ClientID:  "client-of-ours",
 			Grants:    []v1alpha1.GrantType{v1alpha1.GrantAuthorizationCode},
 			Scopes:    []v1alpha1.Scope{"contact", "invoices"},

@@ -232,11 +232,15 @@ func TestWhatTheProviderIsAsked(t *testing.T) {
 	}{
 		"the standard": {want: provider + "/authorize?response_type=code&client_id=client-of-ours&" + redirect +
 			"&scope=invoices%20contact&state=STATE&code_challenge=CHALLENGE&code_challenge_method=S256"},
-		"without PKCE": {client: func(c *v1alpha1.OAuthClient) { c.Spec.AuthorizationRequest.PKCE = v1alpha1.PKCENone },
-			want: provider + "/authorize?response_type=code&client_id=client-of-ours&" + redirect + "&scope=invoices%20contact&state=STATE"},
-		"scopes of the client": {account: func(a *v1alpha1.ConnectedAccount) { a.Spec.Scopes = nil },
+		"without PKCE": {
+			client: func(c *v1alpha1.OAuthClient) { c.Spec.AuthorizationRequest.PKCE = v1alpha1.PKCENone },
+			want:   provider + "/authorize?response_type=code&client_id=client-of-ours&" + redirect + "&scope=invoices%20contact&state=STATE",
+		},
+		"scopes of the client": {
+			account: func(a *v1alpha1.ConnectedAccount) { a.Spec.Scopes = nil },
 			want: provider + "/authorize?response_type=code&client_id=client-of-ours&" + redirect +
-				"&scope=contact%20invoices&state=STATE&code_challenge=CHALLENGE&code_challenge_method=S256"},
+				"&scope=contact%20invoices&state=STATE&code_challenge=CHALLENGE&code_challenge_method=S256",
+		},
 		"no scopes": {
 			client: func(c *v1alpha1.OAuthClient) {
 				c.Spec.Scopes, c.Spec.AuthorizationRequest.PKCE = nil, v1alpha1.PKCENone

@@ -21,12 +21,12 @@ import (
 // maxAccounts is how many accounts of a namespace the suite's operator works on.
 const maxAccounts = 30
 
-// several makes accounts of a client, all in one namespace.
-func (s *stage) several(ctx context.Context, n int, clientName string, changes ...func(*v1alpha1.ConnectedAccount)) []*v1alpha1.ConnectedAccount {
+// several makes accounts of the client bills, all in one namespace.
+func (s *stage) several(ctx context.Context, n int, changes ...func(*v1alpha1.ConnectedAccount)) []*v1alpha1.ConnectedAccount {
 	GinkgoHelper()
 	accounts := make([]*v1alpha1.ConnectedAccount, n)
 	for i := range accounts {
-		accounts[i] = s.account(fmt.Sprintf("%s-%d", clientName, i), clientName, changes...)
+		accounts[i] = s.account(fmt.Sprintf("bills-%d", i), "bills", changes...)
 		s.create(ctx, accounts[i])
 	}
 	return accounts
@@ -51,7 +51,7 @@ var _ = Describe("Token requests of one client", func() {
 		hold := provider.NewHold()
 		Expect(s.provider.Script(billsID, provider.HoldAfterCommit(hold).For(-1))).To(Succeed())
 		s.create(ctx, s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.MaxConcurrentRequests = 2 }), s.business())
-		accounts := s.several(ctx, 6, "bills")
+		accounts := s.several(ctx, 6)
 		Eventually(s.provider.TokenRequests).Should(Equal(2))
 		Eventually(scrape).Should(ContainSubstring(fmt.Sprintf(`oauth_operator_token_requests_waiting{client="bills",client_namespace=%q} 4`, s.namespace)))
 		Expect(scrape()).To(ContainSubstring(fmt.Sprintf(`oauth_operator_token_requests_open{client="bills",client_namespace=%q} 2`, s.namespace)))
@@ -75,7 +75,7 @@ var _ = Describe("The circuit of a client", func() {
 		Expect(s.provider.SetClientSecret(billsID, s.secret+"-new")).To(Succeed())
 		const limit = 2
 		s.create(ctx, s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.MaxConcurrentRequests = limit }))
-		accounts := s.several(ctx, 15, "bills")
+		accounts := s.several(ctx, 15)
 		Eventually(scrape).Should(ContainSubstring(fmt.Sprintf(`oauth_operator_circuit_open{client="bills",client_namespace=%q,namespace=%q} 1`, s.namespace, s.namespace)))
 		sent := s.provider.TokenRequests()
 		Expect(sent).To(BeNumerically("<=", 3+limit), "three, and those that were on their way")
@@ -142,7 +142,7 @@ var _ = Describe("More accounts than a namespace may have", func() {
 	It("are told so, the youngest, until there is room", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		suspended := func(a *v1alpha1.ConnectedAccount) { a.Spec.Suspend = true }
-		old := s.several(ctx, maxAccounts, "bills", suspended)
+		old := s.several(ctx, maxAccounts, suspended)
 		s.create(ctx, s.bills())
 		// Ages are whole seconds, and of one age the name decides: this one is the last either way.
 		young := s.account("young", "bills")

@@ -148,7 +148,7 @@ var _ = Describe("Where many accounts want a lap", func() {
 		s := newStage(ctx, lifetime)
 		owner := s.bills()
 		s.create(ctx, owner)
-		many := s.several(ctx, 5, "bills")
+		many := s.several(ctx, 5)
 		edited, busy := s.account("edited-0", "bills"), s.account("busy-0", "bills")
 		s.create(ctx, edited, busy)
 		becomesReady(ctx, append(many, edited, busy)...)

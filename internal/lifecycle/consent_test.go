@@ -373,9 +373,15 @@ func TestWhoseAccessItIs(t *testing.T) {
 		expected, held, comes string
 		want                  bool
 	}{
-		{"", "", "", true}, {"", "", "alice", true}, {"", "alice", "alice", true},
-		{"", "alice", "bob", false}, {"", "alice", "", false},
-		{"bob", "alice", "bob", true}, {"bob", "alice", "alice", false}, {"bob", "", "", false}, {"bob", "", "Bob", false},
+		{"", "", "", true},
+		{"", "", "alice", true},
+		{"", "alice", "alice", true},
+		{"", "alice", "bob", false},
+		{"", "alice", "", false},
+		{"bob", "alice", "bob", true},
+		{"bob", "alice", "alice", false},
+		{"bob", "", "", false},
+		{"bob", "", "Bob", false},
 	} {
 		account.Spec.ExpectedIdentity, f.Credential.Identity = test.expected, test.held
 		if got := lifecycle.SameSubject(account, f.Credential, test.comes); got != test.want {

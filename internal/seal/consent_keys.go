@@ -17,8 +17,9 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
-	"github.com/oauth-operator/oauth-operator/internal/secret"
 	strictjson "sigs.k8s.io/json"
+
+	"github.com/oauth-operator/oauth-operator/internal/secret"
 )
 
 // The entries of the Secret that the consent server mounts.

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -125,12 +126,12 @@ func stopped(pid int) bool {
 		return false
 	}
 	for _, thread := range threads {
-		text, err := os.ReadFile(thread) //nolint:gosec // G304: of the kernel
+		text, err := os.ReadFile(thread)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has ended
 		}
 		// The name of the program, in parentheses, may have any character in it.
-		_, state, _ := strings.Cut(string(text[max(0, strings.LastIndexByte(string(text), ')')):]), " ")
+		_, state, _ := strings.Cut(string(text[max(0, bytes.LastIndexByte(text, ')')):]), " ")
 		if err != nil || !strings.HasPrefix(state, "T") {
 			return false
 		}
