@@ -359,7 +359,8 @@ func TestACodeThatCameToNothingIsNeverSentAgain(t *testing.T) {
 			t.Errorf("%s: the schema does not take the reason", class)
 		}
 		status = *f.Account.Status.DeepCopy()
-		if lifecycle.CodeFailed(&status, lifecycle.Failure{Class: class}, "", other, noon()); status.Authorization.Exchange.ID == "" || status.Authorization.HandOver.ID == "" {
+		lifecycle.CodeFailed(&status, lifecycle.Failure{Class: class}, "", other, noon())
+		if status.Authorization.Exchange.ID == "" || status.Authorization.HandOver.ID == "" {
 			t.Errorf("%s: under another's claim it clears that", class)
 		}
 	}

@@ -144,7 +144,7 @@ func consentFor(t *testing.T, server *provider.Server, of provider.Registration)
 	query := url.Values{
 		"response_type": {"code"}, "client_id": {of.ClientID}, "redirect_uri": {testRedirect}, "scope": {scope}, "state": {"s"}, "login": {"alice"},
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.AuthorizeEndpoint(of.Contract)+"?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.AuthorizeEndpoint(of.Contract)+"?"+query.Encode(), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
