@@ -178,7 +178,7 @@ func (h *Handler) enter(keys *seal.ConsentKeys, account *v1alpha1.ConnectedAccou
 	}
 	into.HandOver = v1alpha1.HandOver{
 		ID: id, Sealed: sealed, SealedVerifier: flow.SealedVerifier, StateHash: v1alpha1.StateHash(stateHash),
-		ClientUID: flow.ClientUID, ClientID: flow.ClientID, RedirectURI: flow.RedirectURI, Attempt: flow.Ticket.Attempt, HandedOverTime: &now,
+		ClientUID: flow.ClientUID, ClientID: flow.ClientID, RedirectURI: flow.RedirectURI, Host: flow.Host, Attempt: flow.Ticket.Attempt, HandedOverTime: &now,
 	}
 	return nil
 }

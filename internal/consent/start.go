@@ -34,7 +34,8 @@ type invitation struct {
 	client  *v1alpha1.OAuthClient
 	// clientID is the identifier that the provider knows.
 	clientID string
-	provider string
+	// provider is the host that the person goes to, and tokenHost the one that their code goes to.
+	provider, tokenHost string
 }
 
 // start shows what a person is about to allow. It remembers nothing: no cookie is set before they agreed.
@@ -165,12 +166,13 @@ func (h *Handler) inviteTo(ctx context.Context, w http.ResponseWriter, invited *
 		return false
 	}
 	endpoint, err := url.Parse(string(invited.client.Spec.Endpoints.Authorization))
+	token, tokenErr := url.Parse(string(invited.client.Spec.Endpoints.Token))
 	invited.clientID = clientIDOf(invited.client)
-	if err != nil || endpoint.Host == "" || invited.clientID == "" {
+	if err != nil || endpoint.Host == "" || tokenErr != nil || token.Host == "" || invited.clientID == "" {
 		h.pages.show(w, page{kind: pageNotReady})
 		return false
 	}
-	invited.provider = endpoint.Host
+	invited.provider, invited.tokenHost = endpoint.Host, token.Host
 	return true
 }
 
@@ -227,7 +229,7 @@ func (h *Handler) send(r *http.Request, invited invitation) (string, []*http.Coo
 	flow := seal.Cookie{
 		Ticket: invited.ticket, ClientUID: string(invited.client.UID), ClientID: invited.clientID,
 		RedirectURI: h.url(callbackPath + invited.client.Namespace + "/" + invited.client.Name),
-		Issuer:      invited.client.Spec.Issuer, StartTime: h.Clock.Now(),
+		Host:        invited.tokenHost, Issuer: invited.client.Spec.Issuer, StartTime: h.Clock.Now(),
 	}
 	for _, each := range invited.client.Spec.AuthorizationResponse.Capture {
 		flow.Capture = append(flow.Capture, each.Name)

@@ -315,7 +315,7 @@ func TestTheCookieOfASignIn(t *testing.T) {
 	}
 	want := v1alpha1.HandOver{
 		ID: over.ID, Sealed: over.Sealed, SealedVerifier: over.SealedVerifier, StateHash: v1alpha1.StateHash(strings.TrimPrefix(cookieName(state), "__Host-oauth-")),
-		ClientUID: "uid-of-smartbusiness", ClientID: "client-of-ours", RedirectURI: publicURL + "/callback/platform/smartbusiness", Attempt: 1,
+		ClientUID: "uid-of-smartbusiness", ClientID: "client-of-ours", RedirectURI: publicURL + "/callback/platform/smartbusiness", Host: "api.provider.example", Attempt: 1,
 		HandedOverTime: ptr.To(metav1.NewTime(epoch())),
 	}
 	if diff := cmp.Diff(want, over); diff != "" || over.ID == "" {

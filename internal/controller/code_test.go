@@ -36,8 +36,8 @@ func (s *stage) withConsent(contract provider.Contract, changes ...func(*v1alpha
 }
 
 // person is an account that lives on a person's consent.
-func (s *stage) person(name, clientName string, changes ...func(*v1alpha1.ConnectedAccount)) *v1alpha1.ConnectedAccount {
-	return s.account(name, clientName, append([]func(*v1alpha1.ConnectedAccount){func(account *v1alpha1.ConnectedAccount) {
+func (s *stage) person(clientName string, changes ...func(*v1alpha1.ConnectedAccount)) *v1alpha1.ConnectedAccount {
+	return s.account("a", clientName, append([]func(*v1alpha1.ConnectedAccount){func(account *v1alpha1.ConnectedAccount) {
 		account.Spec.Grant.Type = v1alpha1.GrantAuthorizationCode
 	}}, changes...)...)
 }
@@ -141,11 +141,11 @@ func outcome(ctx context.Context, account *v1alpha1.ConnectedAccount, over v1alp
 	}
 }
 
-// connectedBy is an account that a person has consented to, with a token in its Secret.
-func (s *stage) connectedBy(ctx context.Context, user string, owner *v1alpha1.OAuthClient, account *v1alpha1.ConnectedAccount) {
+// connectedBy is an account that alice has consented to, with a token in its Secret.
+func (s *stage) connectedBy(ctx context.Context, owner *v1alpha1.OAuthClient, account *v1alpha1.ConnectedAccount) {
 	GinkgoHelper()
 	s.create(ctx, owner, account)
-	Eventually(outcome(ctx, account, s.consents(ctx, account, user))).Should(Equal("Connected " + user))
+	Eventually(outcome(ctx, account, s.consents(ctx, account, "alice"))).Should(Equal("Connected alice"))
 	becomesReady(ctx, account)
 }
 
@@ -156,7 +156,7 @@ var _ = Describe("A person's consent", func() {
 	}{{"JSON bodies", "business", provider.SmartBusiness}, {"form bodies", "bills", provider.Smartbills}} {
 		It("leads from a link to a token that is kept fresh, by one request ("+each.name+")", func(ctx SpecContext) {
 			s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
-			account := s.person("a", each.client)
+			account := s.person(each.client)
 			owner := s.business(s.withConsent(each.contract))
 			if each.client == "bills" {
 				owner = s.bills(s.withConsent(each.contract))
@@ -196,8 +196,8 @@ var _ = Describe("A person's consent", func() {
 
 	It("S15 during a refresh waits for it, and the newer grant stays", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
-		account := s.person("a", "business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
-		s.connectedBy(ctx, "alice", s.business(s.withConsent(provider.SmartBusiness)), account)
+		account := s.person("business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
+		s.connectedBy(ctx, s.business(s.withConsent(provider.SmartBusiness)), account)
 		rests(ctx, account)
 		before := opened(ctx, account)
 		hold := provider.NewHold()
@@ -244,8 +244,8 @@ var _ = Describe("A person's consent", func() {
 
 	It("H76 S25 with a no: the attempt fails, five of them within an hour make a wait, and the old tokens stay", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
-		account := s.person("a", "bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
-		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		account := s.person("bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
+		s.connectedBy(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 		token, before := string(s.tokenSecret(ctx, "a").Data["access_token"]), s.provider.TokenRequests()
 		first := link(ctx, account)
 		for n := 1; n <= 5; n++ {
@@ -266,7 +266,7 @@ var _ = Describe("A person's consent", func() {
 
 	It("S26 is exchanged once, however often it is handed over", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
+		account := s.person("bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
 		s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 		over := s.consents(ctx, account, "alice")
 		Eventually(outcome(ctx, account, over)).Should(Equal("Connected alice"))
@@ -280,7 +280,7 @@ var _ = Describe("A person's consent", func() {
 
 	It("S27 is good though the keys were rotated since the link was given", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills")
+		account := s.person("bills")
 		s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 		given := link(ctx, account)
 		over := s.handOver(ctx, account, s.code(account, "alice"))
@@ -302,7 +302,7 @@ var _ = Describe("A person's consent", func() {
 
 	It("S29 S45 is not published before somebody has approved of whom the status names", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills", func(a *v1alpha1.ConnectedAccount) {
+		account := s.person("bills", func(a *v1alpha1.ConnectedAccount) {
 			a.Spec.Consent.Approval = v1alpha1.ApprovalRequired
 			a.Annotations = map[string]string{v1alpha1.AnnotationApprove: "bob"}
 		})
@@ -328,8 +328,8 @@ var _ = Describe("A person's consent", func() {
 var _ = Describe("Another person's consent", func() {
 	It("H77 is not kept, whoever was there before stays, and the status names who came", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
-		account := s.person("a", "business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
-		s.connectedBy(ctx, "alice", s.business(s.withConsent(provider.SmartBusiness)), account)
+		account := s.person("business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
+		s.connectedBy(ctx, s.business(s.withConsent(provider.SmartBusiness)), account)
 		token := string(s.tokenSecret(ctx, "a").Data["access_token"])
 		pass(ctx, 6*time.Second, account)
 		Eventually(outcome(ctx, account, s.consents(ctx, account, "mallory"))).Should(Equal("SubjectChanged mallory"))
@@ -349,8 +349,8 @@ var _ = Describe("Another person's consent", func() {
 
 	It("H42 with the access of somebody else: the token is not used, the refresh token is not lost, and the account says so", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
-		account := s.person("a", "bills")
-		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		account := s.person("bills")
+		s.connectedBy(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 		token := string(s.tokenSecret(ctx, "a").Data["access_token"])
 		successor, err := s.provider.Grant(billsID, "alice")
 		Expect(err).NotTo(HaveOccurred())
@@ -369,8 +369,8 @@ var _ = Describe("Another person's consent", func() {
 var _ = Describe("A code", func() {
 	It("whose answer is lost is in doubt: it is given up, never sent again, and the old tokens stay", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
-		account := s.person("a", "business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
-		s.connectedBy(ctx, "alice", s.business(s.withConsent(provider.SmartBusiness)), account)
+		account := s.person("business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
+		s.connectedBy(ctx, s.business(s.withConsent(provider.SmartBusiness)), account)
 		token := string(s.tokenSecret(ctx, "a").Data["access_token"])
 		Expect(s.provider.Script(businessID, provider.CommitAndDrop())).To(Succeed())
 		pass(ctx, 6*time.Second, account)
@@ -388,7 +388,7 @@ var _ = Describe("A code", func() {
 	DescribeTable("is not sent where it does not belong",
 		func(ctx SpecContext, edit func(*v1alpha1.HandOver)) {
 			s := newStage(ctx, time.Hour)
-			account := s.person("a", "bills")
+			account := s.person("bills")
 			s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 			over := s.handOver(ctx, account, s.code(account, "alice"))
 			edit(&over)
@@ -412,7 +412,7 @@ var _ = Describe("A code", func() {
 
 	It("brings captured values into the Secret, and nothing that was not wanted", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills")
+		account := s.person("bills")
 		s.create(ctx, s.bills(s.withConsent(provider.Smartbills, func(owner *v1alpha1.OAuthClient) {
 			owner.Spec.AuthorizationResponse.Capture = []v1alpha1.CallbackCapture{{Name: "realmId", Key: "realm"}}
 			owner.Spec.TokenResponse.Capture = []v1alpha1.AnswerCapture{
@@ -433,7 +433,7 @@ var _ = Describe("A code", func() {
 
 	It("of a person who says no is none: the account says so, and asks again", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills")
+		account := s.person("bills")
 		s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 		first := link(ctx, account)
 		now := metav1.NewTime(suite.clock.Now())
@@ -449,7 +449,7 @@ var _ = Describe("A code", func() {
 
 	It("keeps nobody waiting for the end of a grant: more scopes are asked for with a link, and the old token stays", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Scopes = []v1alpha1.Scope{"invoices"} })
+		account := s.person("business", func(a *v1alpha1.ConnectedAccount) { a.Spec.Scopes = []v1alpha1.Scope{"invoices"} })
 		s.create(ctx, s.business(s.withConsent(provider.SmartBusiness)), account)
 		over := s.handOver(ctx, account, s.code(account, "alice", "invoices"))
 		hands(ctx, account, over)
@@ -493,8 +493,8 @@ var _ = Describe("A deleted account", func() {
 
 	It("has its grant revoked where that is asked for, by one request, and is gone then", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills", revoking)
-		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		account := s.person("bills", revoking)
+		s.connectedBy(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 		Eventually(func() []string { return get(ctx, account.DeepCopy()).Finalizers }).Should(ConsistOf(v1alpha1.FinalizerRevoke))
 		rotates(ctx, account)
 		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
@@ -505,8 +505,8 @@ var _ = Describe("A deleted account", func() {
 
 	It("leaves the grant alone where nobody asks for that", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills", revoking, func(a *v1alpha1.ConnectedAccount) { a.Spec.DeletionPolicy = "" })
-		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		account := s.person("bills", revoking, func(a *v1alpha1.ConnectedAccount) { a.Spec.DeletionPolicy = "" })
+		s.connectedBy(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 		Expect(get(ctx, account.DeepCopy()).Finalizers).To(BeEmpty())
 		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
 		Eventually(gone(ctx, account)).Should(BeTrue())
@@ -516,8 +516,8 @@ var _ = Describe("A deleted account", func() {
 
 	It("H85 is gone after two minutes though its grant could not be revoked", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills", revoking)
-		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		account := s.person("bills", revoking)
+		s.connectedBy(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
 		Eventually(func() []string { return get(ctx, account.DeepCopy()).Finalizers }).Should(ConsistOf(v1alpha1.FinalizerRevoke))
 		Expect(s.provider.SetAvailable(false)).To(Succeed())
 		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
@@ -530,9 +530,9 @@ var _ = Describe("A deleted account", func() {
 
 	It("S12 sends nothing to a revocation endpoint that was moved to another host", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
-		account := s.person("a", "bills", revoking)
+		account := s.person("bills", revoking)
 		owner := s.bills(s.withConsent(provider.Smartbills))
-		s.connectedBy(ctx, "alice", owner, account)
+		s.connectedBy(ctx, owner, account)
 		Eventually(func() []string { return get(ctx, account.DeepCopy()).Finalizers }).Should(ConsistOf(v1alpha1.FinalizerRevoke))
 		other, err := provider.Start(provider.Options{TLS: true, Registrations: []provider.Registration{{Contract: provider.Smartbills, ClientID: billsID, ClientSecret: s.secret}}})
 		Expect(err).NotTo(HaveOccurred())

@@ -56,6 +56,8 @@ type Cookie struct {
 	ClientUID   string `json:"clientUID"`
 	ClientID    string `json:"clientID"`
 	RedirectURI string `json:"redirectURI"`
+	// Host is the token endpoint's, as it was when the person left for the provider: their code goes to no other.
+	Host string `json:"host,omitempty"`
 	// Issuer is the one that the callback must name; empty where that is not looked at.
 	Issuer string `json:"issuer,omitempty"`
 	// Capture are the names of the callback's fields that are handed over besides the code.
@@ -161,7 +163,8 @@ func (k *ConsentKeys) SealTicket(ticket Ticket) (string, error) {
 // OpenTicket opens what SealTicket wrote. ErrUnreadable: this is none.
 func (k *ConsentKeys) OpenTicket(text string) (Ticket, error) {
 	ticket := Ticket{}
-	return ticket, k.open(text, lengthPrefixed(ticketName), &ticket)
+	err := k.open(text, lengthPrefixed(ticketName), &ticket)
+	return ticket, err
 }
 
 // SealCookie writes a cookie that belongs to the state with that hash.
@@ -172,7 +175,8 @@ func (k *ConsentKeys) SealCookie(stateHash []byte, cookie Cookie) (string, error
 // OpenCookie opens what SealCookie wrote for the same state. ErrUnreadable: this is none.
 func (k *ConsentKeys) OpenCookie(stateHash []byte, text string) (Cookie, error) {
 	cookie := Cookie{}
-	return cookie, k.open(text, lengthPrefixed(cookieName, string(stateHash)), &cookie)
+	err := k.open(text, lengthPrefixed(cookieName, string(stateHash)), &cookie)
+	return cookie, err
 }
 
 // SealHandOver seals to the operator. Nobody else opens it, this process neither.
