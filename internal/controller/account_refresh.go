@@ -150,7 +150,7 @@ func (s *spend) describe(facts *lifecycle.Facts, plan lifecycle.Plan, template, 
 	template.IssuedTime, template.ExpirationTime, template.Scopes = held.IssuedTime, held.ExpirationTime, held.Scopes
 	template.GrantTime, template.GrantedScopes, template.Approved = held.GrantTime, held.GrantedScopes, held.Approved
 	template.Captured = declaredCaptures(facts.Client, held.Captured)
-	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Forgiven: lifecycle.Grace(facts.Client) > 0}
+	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Grant: facts.Credential.GrantSequence, Forgiven: lifecycle.Grace(facts.Client) > 0}
 	if plan.Claim {
 		s.spending.ClaimID = s.claimID
 		s.spending.ClaimSequence = lifecycle.NextClaimSequence(facts)

@@ -55,7 +55,9 @@ func link(ctx context.Context, account *v1alpha1.ConnectedAccount) string {
 // pagesKeys are what the consent server has.
 func pagesKeys(ctx context.Context) *seal.ConsentKeys {
 	GinkgoHelper()
-	keys, err := seal.ParseConsentKeys(get(ctx, pagesSecret()).Data)
+	stored := pagesSecret()
+	Eventually(func() error { return suite.admin.Get(ctx, ctrlclient.ObjectKeyFromObject(stored), stored) }).Should(Succeed())
+	keys, err := seal.ParseConsentKeys(stored.Data)
 	Expect(err).NotTo(HaveOccurred())
 	return keys
 }
@@ -375,6 +377,30 @@ var _ = Describe("A code", func() {
 		rotates(ctx, account)
 		Expect(s.provider.TokenRequests()).To(Equal(3))
 		s.neverReused()
+	})
+
+	It("whose token needs no refresh token is kept, however long the API server takes nothing", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("a", "bills")
+		s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
+		hold := provider.NewHold()
+		DeferCleanup(hold.Release)
+		answer := provider.CommitAndReplyWith(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, `{"access_token":"without-end","token_type":"Bearer","account_id":"alice"}`)
+		answer.HoldAfterCommit = hold
+		Expect(s.provider.Script(billsID, answer)).To(Succeed())
+		over := s.consents(ctx, account, "alice")
+		Eventually(hold.Reached()).Should(BeClosed())
+		refused := s.refuseStatus(suite.wire, http.StatusForbidden)
+		hold.Release()
+		Eventually(func() int { return refused(account) }).Should(BeNumerically(">=", 3))
+		pass(ctx, 2*time.Hour, account)
+		so := refused(account)
+		Eventually(func() int { return refused(account) }).Should(BeNumerically(">=", so+3), "a code is sent once: what it brought cannot be had again")
+		suite.wire.set(nil)
+		Eventually(outcome(ctx, account, over)).Should(Equal("Connected alice"))
+		becomesReady(ctx, account)
+		Expect(s.tokenSecret(ctx, "a").Data).To(HaveKeyWithValue("access_token", []byte("without-end")))
+		Expect(s.provider.TokenRequests()).To(Equal(1))
 	})
 
 	DescribeTable("is not sent where it does not belong",

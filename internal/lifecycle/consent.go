@@ -78,12 +78,13 @@ func personNeeded(f *Facts, now time.Time) bool {
 	class := oauth.Class(f.Account.Status.Failures.Class)
 	asked := f.Account.Status.Failures.Count > 0 && (class == oauth.AuthorizationRequired || class == oauth.AuthorizationDenied || class == SubjectChanged)
 	return authorizationFinal(f) || asked || rolledBack(f) != nil || endpointChanged(f) != nil ||
-		scopesMissing(f) != nil || scopeReduced(f) != nil || otherIdentity(f) != nil || consentDue(f, now) != nil
+		scopesMissing(f) != nil || scopeReduced(f) != nil || scopeExceeded(f) != nil || otherIdentity(f) != nil || consentDue(f, now) != nil
 }
 
-// linkWanted: the account is to have a link.
+// linkWanted: the account is to have a link. None leads to a provider with scopes that the account may not ask for: a person
+// would grant them, and whether they did, an answer need not say.
 func linkWanted(f *Facts, now time.Time) bool {
-	return consents(f) && f.Account.DeletionTimestamp.IsZero() && f.Consent.BaseURL != "" &&
+	return consents(f) && f.Account.DeletionTimestamp.IsZero() && f.Consent.BaseURL != "" && scopesAllowed(f) == nil &&
 		(f.Account.Spec.Consent.Link == v1alpha1.LinkAlways || personNeeded(f, now))
 }
 
@@ -319,13 +320,19 @@ func NeedsApproval(account *v1alpha1.ConnectedAccount, next Credential) bool {
 // denials are the codes that say no for a person, or for a rule about them; the others tell of a trouble at the provider.
 var denials = []string{"access_denied", "account_selection_required", "consent_required", "interaction_required", "login_required"}
 
+// unrecognised stands for an error code that cannot be one of the registered ones.
+const unrecognised = "unrecognised"
+
 // settleConsent takes up what needs no token request: a no that the callback brought, and a code that must not be sent.
 func settleConsent(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) {
 	if !refreshes(f) {
 		return
 	}
 	into := &status.Authorization
-	if denied := into.Denial; denied.StateHash != "" {
+	if denied := into.Denial; denied != (v1alpha1.AuthorizationDenial{}) {
+		if strings.Trim(denied.Code, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			denied.Code = unrecognised // it comes from the internet
+		}
 		result, reason := v1alpha1.AuthorizationRejected, "the provider answered with the error "+denied.Code
 		if slices.Contains(denials, denied.Code) {
 			result, reason = v1alpha1.AuthorizationWasDenied, "the access was denied at the provider ("+denied.Code+")"
