@@ -141,8 +141,13 @@ func (h *Handler) invite(w http.ResponseWriter, r *http.Request, text string) (i
 		return invited, false
 	}
 	no, is := refusal(invited.account, invited.ticket, h.Clock.Now())
-	if !is && invited.account.Status.AuthorizationURL == "" { // nobody is invited any more
+	switch status := invited.account.Status; {
+	case is:
+	case status.AuthorizationURL == "": // nobody is invited any more
 		no, is = page{kind: pageReplacedLink}, true
+	case status.ObservedGeneration != nil && *status.ObservedGeneration != invited.account.Generation:
+		// Whether the account may use the client and the scopes that it names by now, the controller has not said yet.
+		no, is = page{kind: pageNotReady, retryAfter: busyRetry}, true
 	}
 	if is {
 		h.pages.show(w, no)
@@ -228,6 +233,7 @@ func (h *Handler) send(r *http.Request, invited invitation) (string, []*http.Coo
 		Ticket: invited.ticket, ClientUID: string(invited.client.UID), ClientID: invited.clientID,
 		RedirectURI: h.url(callbackPath + invited.client.Namespace + "/" + invited.client.Name),
 		Issuer:      invited.client.Spec.Issuer, StartTime: h.Clock.Now(),
+		TokenHost: tokenHost(invited.client), ScopeHash: scopeHash(wantedScopes(invited.account, invited.client)),
 	}
 	for _, each := range invited.client.Spec.AuthorizationResponse.Capture {
 		flow.Capture = append(flow.Capture, each.Name)
@@ -255,6 +261,18 @@ func (h *Handler) send(r *http.Request, invited invitation) (string, []*http.Coo
 	}
 	return request.url(), append(h.surplus(r, keys), cookie), nil
 }
+
+// tokenHost is the host, with port, that the code is for; "": it cannot be said.
+func tokenHost(client *v1alpha1.OAuthClient) string {
+	endpoint, err := url.Parse(string(client.Spec.Endpoints.Token))
+	if err != nil || len(endpoint.Host) > maxTokenHost {
+		return ""
+	}
+	return endpoint.Host
+}
+
+// maxTokenHost is the longest host that a hand-over takes.
+const maxTokenHost = 512
 
 // verifierLength is that of a code verifier, in bytes before they are encoded: RFC 7636 section 4.1.
 const verifierLength = 32

@@ -185,6 +185,13 @@ func TestWhatAPersonWithALinkIsTold(t *testing.T) {
 		"a link that is too old":   {func(s *scene) { s.clock.SetTime(epoch().Add(25 * time.Hour)) }, http.StatusGone, "This link is too old"},
 		"a link that was replaced": {func(s *scene) { s.change(func(a *v1alpha1.ConnectedAccount) { a.Status.Authorization.Attempt = 2 }) }, http.StatusGone, "This link is not needed any more"},
 		"an invitation withdrawn":  {func(s *scene) { s.change(func(a *v1alpha1.ConnectedAccount) { a.Status.AuthorizationURL = "" }) }, http.StatusGone, "This link is not needed any more"},
+		// Its owner names another's client, or scopes beyond what they may ask for, and opens the link before the controller looks.
+		"a spec that nobody has looked at": {func(s *scene) {
+			s.change(func(a *v1alpha1.ConnectedAccount) { a.Generation, a.Status.ObservedGeneration = 2, ptr.To[int64](1) })
+		}, http.StatusServiceUnavailable, "Not ready yet"},
+		"a spec that was looked at": {func(s *scene) {
+			s.change(func(a *v1alpha1.ConnectedAccount) { a.Generation, a.Status.ObservedGeneration = 2, ptr.To[int64](2) })
+		}, http.StatusOK, "Connect your account?"},
 		"an account that is going": {func(s *scene) {
 			s.change(func(a *v1alpha1.ConnectedAccount) { a.DeletionTimestamp = ptr.To(metav1.NewTime(epoch())) })
 		}, http.StatusGone, "This link is not needed any more"},
@@ -311,7 +318,7 @@ func TestTheCookieOfASignIn(t *testing.T) {
 	}
 	want := v1alpha1.HandOver{
 		ID: over.ID, Sealed: over.Sealed, SealedVerifier: over.SealedVerifier, StateHash: v1alpha1.StateHash(strings.TrimPrefix(cookieName(state), "__Host-oauth-")),
-		ClientUID: "uid-of-smartbusiness", ClientID: "client-of-ours", RedirectURI: publicURL + "/callback/platform/smartbusiness", Attempt: 1,
+		ClientUID: "uid-of-smartbusiness", ClientID: "client-of-ours", RedirectURI: publicURL + "/callback/platform/smartbusiness", Host: "api.provider.example", Attempt: 1,
 		HandedOverTime: ptr.To(metav1.NewTime(epoch())),
 	}
 	if diff := cmp.Diff(want, over); diff != "" || over.ID == "" {

@@ -83,7 +83,7 @@ func (r *AccountReconciler) readyToRedeem(ctx context.Context, facts *lifecycle.
 	if err != nil {
 		return nil, exchanged{}, err
 	}
-	request, captured, reason, err := r.openCode(facts, ready.registration)
+	request, captured, reason, err := r.openCode(facts, plan, ready.registration)
 	if err != nil {
 		return nil, exchanged{}, err
 	}
@@ -118,7 +118,7 @@ func (r *AccountReconciler) readyToRedeem(ctx context.Context, facts *lifecycle.
 // openCode opens what was handed over. A reason is why it can never be sent. Whoever has the public key can have sealed it, so
 // that nothing in it is believed: the code is held against what it can be, and the captured fields against what the client
 // wants.
-func (r *AccountReconciler) openCode(facts *lifecycle.Facts, registration oauth.Registration) (request oauth.GrantRequest, captured map[string]string, reason string, err error) {
+func (r *AccountReconciler) openCode(facts *lifecycle.Facts, plan lifecycle.Plan, registration oauth.Registration) (request oauth.GrantRequest, captured map[string]string, reason string, err error) {
 	over := facts.Account.Status.Authorization.HandOver
 	keyring, present := r.Keyring.current()
 	if !present {
@@ -144,6 +144,10 @@ func (r *AccountReconciler) openCode(facts *lifecycle.Facts, registration oauth.
 	}
 	if issuer := facts.Client.Spec.Issuer; issuer != "" && opened.Issuer != issuer {
 		return request, nil, "the callback names another issuer than the OAuthClient (RFC 9207): nothing was sent", nil
+	}
+	// An answer that names no scopes grants those that were asked for then (RFC 6749 section 5.1), whatever the spec says by now.
+	if opened.ScopeHash != "" && opened.ScopeHash != seal.ScopeHash(plan.Scopes) {
+		return request, nil, "other scopes are wanted by now than the person was asked for: authorize again", nil
 	}
 	request = oauth.GrantRequest{Grant: oauth.GrantAuthorizationCode, Code: opened.Code, RedirectURI: over.RedirectURI, Verifier: verifier}
 	if fault := oauth.CodeFault(request); fault != "" {

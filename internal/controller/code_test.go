@@ -69,6 +69,11 @@ func pagesSecret() *corev1.Secret {
 // handOver is what the consent server makes of a callback with a code.
 func (s *stage) handOver(ctx context.Context, account *v1alpha1.ConnectedAccount, code string, fields ...seal.CapturedField) v1alpha1.HandOver {
 	GinkgoHelper()
+	return s.handOverOf(ctx, account, seal.HandOver{Code: secret.New(code), Captured: fields})
+}
+
+func (s *stage) handOverOf(ctx context.Context, account *v1alpha1.ConnectedAccount, brought seal.HandOver) v1alpha1.HandOver {
+	GinkgoHelper()
 	keys := pagesKeys(ctx)
 	_, text, found := strings.Cut(link(ctx, account), "/connect?ticket=")
 	Expect(found).To(BeTrue())
@@ -80,7 +85,7 @@ func (s *stage) handOver(ctx context.Context, account *v1alpha1.ConnectedAccount
 		AccountUID: ticket.AccountUID, ClientUID: string(owner.UID), ClientID: owner.Spec.ClientID,
 		RedirectURI: owner.Status.RedirectURI, Attempt: ticket.Attempt, StateHash: "state-" + id,
 	}
-	sealed, err := keys.SealHandOver(binding, seal.HandOver{Code: secret.New(code), Captured: fields})
+	sealed, err := keys.SealHandOver(binding, brought)
 	Expect(err).NotTo(HaveOccurred())
 	now := metav1.NewTime(suite.clock.Now())
 	return v1alpha1.HandOver{
@@ -427,6 +432,24 @@ var _ = Describe("A code", func() {
 		Entry("that was sealed for something else", func(over *v1alpha1.HandOver) { over.StateHash = "state-of-another" }),
 		Entry("that nobody has sealed", func(over *v1alpha1.HandOver) { over.Sealed = strings.Repeat("A", 200) }),
 	)
+
+	It("S47 that was asked for with other scopes than are wanted by now is not sent", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("a", "bills")
+		s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
+		over := s.handOverOf(ctx, account, seal.HandOver{Code: secret.New(s.code(account, "alice")), ScopeHash: seal.ScopeHash([]string{"admin"})})
+		hands(ctx, account, over)
+		Eventually(outcome(ctx, account, over)).Should(Equal("Expired"))
+		Expect(s.provider.TokenRequests()).To(BeZero())
+		owner := get(ctx, &v1alpha1.OAuthClient{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "bills"}})
+		var scopes []string
+		for _, scope := range owner.Spec.Scopes {
+			scopes = append(scopes, string(scope))
+		}
+		over = s.handOverOf(ctx, account, seal.HandOver{Code: secret.New(s.code(account, "alice")), ScopeHash: seal.ScopeHash(scopes)})
+		hands(ctx, account, over)
+		Eventually(outcome(ctx, account, over)).Should(Equal("Connected alice"))
+	})
 
 	It("brings captured values into the Secret, and nothing that was not wanted", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
