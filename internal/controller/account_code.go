@@ -266,7 +266,10 @@ func (s *spend) complete(credential *seal.Credential, reply oauth.Reply, answer 
 // newest consent is the latest grant, and its rotation is later than all before. Somebody else's access is not kept at all.
 func (r *AccountReconciler) place(facts *lifecycle.Facts, o *outcome) (changed bool) {
 	stored := facts.Credential
-	if !o.spending.Code || o.credential == nil || stored.State != lifecycle.CredentialHeld && stored.State != lifecycle.CredentialNone {
+	if !o.spending.Code {
+		return placeAfter(stored, o.credential)
+	}
+	if o.credential == nil || stored.State != lifecycle.CredentialHeld && stored.State != lifecycle.CredentialNone {
 		return false
 	}
 	next := o.credential
@@ -291,6 +294,16 @@ func (r *AccountReconciler) place(facts *lifecycle.Facts, o *outcome) (changed b
 		next.Rotation, changed = stored.Rotation+1, true
 	}
 	return changed
+}
+
+// placeAfter has what was obtained without a claim go on with the number of the last one: it tells whether a code was exchanged
+// before or after what is held. Without it, the result of an earlier code that comes back from a journal would pass for the newest.
+func placeAfter(stored lifecycle.Credential, next *seal.Credential) (changed bool) {
+	if next == nil || stored.State != lifecycle.CredentialHeld || next.GrantSequence != stored.GrantSequence || next.ClaimSequence > 0 || stored.ClaimSequence == 0 {
+		return false
+	}
+	next.ClaimSequence = stored.ClaimSequence
+	return true
 }
 
 // tellConsent makes an event of what came of a consent.

@@ -105,6 +105,9 @@ func setLink(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) {
 	case !good:
 		status.AuthorizationURL = ""
 	}
+	if status.AuthorizationURL != "" {
+		status.Authorization.Attempt = attempt // the pages take no other; somebody may have taken it out
+	}
 }
 
 // renewTime is when a link is replaced by a later one, which is good for the same.

@@ -239,6 +239,16 @@ func TestTheLinkStaysTheSameWhileAPersonIsNeeded(t *testing.T) {
 	}
 }
 
+func TestALinkIsNeverForAnotherConsentThanTheStatusNames(t *testing.T) {
+	t.Parallel()
+	f := inviting()
+	given(time.Hour)(f)
+	f.Account.Status.Authorization = v1alpha1.Authorization{}
+	if status := lifecycle.Status(f, lifecycle.Done{}, noon()); status.AuthorizationURL != givenURL || status.Authorization.Attempt != 1 {
+		t.Errorf("the link is %q, and the attempt %d: nobody can follow it", status.AuthorizationURL, status.Authorization.Attempt)
+	}
+}
+
 func TestAnIdleGrantIsKeptAlive(t *testing.T) {
 	t.Parallel()
 	f := connected()
