@@ -229,7 +229,8 @@ func (r *AccountReconciler) outcomeOf(ctx context.Context, s *spend, reply oauth
 	if err == nil {
 		answer, result.failure = s.sameSubject(reply, answer)
 	}
-	if err == nil && result.failure == nil || !answer.RefreshToken.Empty() {
+	// An answer that is not used is no doubt about the refresh token: where none came with it, the one that was sent is still good.
+	if err == nil || !answer.RefreshToken.Empty() {
 		credential := completed(s.receipt.Template, answer, s.lifetime(answer))
 		s.complete(&credential, reply, answer)
 		result.credential = &credential

@@ -365,6 +365,29 @@ var _ = Describe("Another person's consent", func() {
 	})
 })
 
+var _ = Describe("A refresh", func() {
+	It("H42 with the access of somebody else and no refresh token leaves no doubt: the one that was sent is used again", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.Reusable})
+		account := s.person("a", "bills")
+		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		before := opened(ctx, account)
+		Expect(s.provider.Script(billsID, provider.ReplyWith(http.StatusOK, http.Header{"Content-Type": {"application/json"}},
+			`{"access_token":"of-mallory","token_type":"Bearer","expires_in":3600,"account_id":"mallory"}`))).To(Succeed())
+		pass(ctx, untilDue, account)
+		Eventually(authorized(ctx, account)).Should(Equal("False SubjectChanged"))
+		status := get(ctx, account.DeepCopy()).Status
+		Expect(status.Claim).To(BeZero())
+		Expect(status.DoubtSequence).To(BeZero())
+		held := opened(ctx, account)
+		Expect(held.RefreshToken.Reveal()).To(Equal(before.RefreshToken.Reveal()))
+		Expect(held.AccessToken.Reveal()).To(Equal(before.AccessToken.Reveal()))
+		Expect(held.Identity).To(Equal("alice"))
+		pass(ctx, 2*time.Hour, account)
+		becomesReady(ctx, account)
+		Eventually(authorized(ctx, account)).Should(Equal("True Authorized"))
+	})
+})
+
 var _ = Describe("A code", func() {
 	It("whose answer is lost is in doubt: it is given up, never sent again, and the old tokens stay", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})

@@ -282,15 +282,16 @@ func approvalMissing(f *Facts) *Finding {
 	if !awaitsApproval(f) || approvalGiven(f) {
 		return nil
 	}
-	whose := "of somebody whom the provider does not name"
+	// Whoever came first holds the account, approved or not: nobody else's consent is kept after that.
+	whose, otherwise := "of somebody whom the provider does not name", "write spec.consent.link: Always, and have the right person follow the link"
 	if f.Credential.Identity != "" {
-		whose = "of status.identity"
+		whose, otherwise = "of status.identity", "write the right person into spec.expectedIdentity, and have them follow the link"
 	}
 	value := "'" + strings.ReplaceAll(ApprovalValue(f.Credential), "'", `'\''`) + "'"
 	return &Finding{
 		v1alpha1.ConditionAuthorized, v1alpha1.ReasonApprovalRequired,
 		"the access " + whose + " is held and not published until somebody approves of it: kubectl annotate --overwrite connectedaccount -n " +
-			f.Account.Namespace + " " + f.Account.Name + " " + v1alpha1.AnnotationApprove + "=" + value,
+			f.Account.Namespace + " " + f.Account.Name + " " + v1alpha1.AnnotationApprove + "=" + value + ". If it is the wrong person's, " + otherwise,
 	}
 }
 

@@ -532,10 +532,12 @@ func TestWhatIsSaidOfAConsentIsWhatToDo(t *testing.T) {
 		"which field is": {with(inviting, func(f *lifecycle.Facts) {
 			f.Account.Spec.ExpectedIdentity, f.Client.Spec.TokenResponse.Identity.Pointer = "bob", ""
 		}), []string{"spec.tokenResponse.identity"}},
-		"how to approve":            {with(connected, approves), []string{"kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/approve='alice'"}},
-		"how to approve of a quote": {with(connected, approves, func(f *lifecycle.Facts) { f.Credential.Identity = "o'neill" }), []string{`approve='o'\''neill'`}},
-		"how to approve of nobody":  {with(connected, approves, nameless), []string{"approve='2'"}},
-		"which scopes are missing":  {with(connected, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }), []string{"scopes write", "status.authorizationURL"}},
+		"how to approve":                    {with(connected, approves), []string{"kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/approve='alice'"}},
+		"what to do about the wrong person": {with(connected, approves), []string{"spec.expectedIdentity"}},
+		"and about nobody":                  {with(connected, approves, nameless), []string{"spec.consent.link: Always"}},
+		"how to approve of a quote":         {with(connected, approves, func(f *lifecycle.Facts) { f.Credential.Identity = "o'neill" }), []string{`approve='o'\''neill'`}},
+		"how to approve of nobody":          {with(connected, approves, nameless), []string{"approve='2'"}},
+		"which scopes are missing":          {with(connected, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }), []string{"scopes write", "status.authorizationURL"}},
 	} {
 		f := inviting()
 		test.account(f)
@@ -566,5 +568,24 @@ func TestACodeIsAlwaysLookedAtAgain(t *testing.T) {
 		if wake.IsZero() || wake.Before(noon()) || wake.After(in(10*time.Minute)) {
 			t.Errorf("%s: wakes at %v", name, wake)
 		}
+	}
+}
+
+// S29: whoever has the link and comes first cannot keep the right person out for good.
+func TestS29AnApprovalThatIsNotGivenIsNoDeadEnd(t *testing.T) {
+	t.Parallel()
+	f := connected()
+	approves(f)
+	f.Account.Spec.ExpectedIdentity = "bob"
+	settle(f, lifecycle.Done{}, noon())
+	if f.Account.Status.AuthorizationURL != freshURL || !lifecycle.SameSubject(f.Account, f.Credential, "bob") {
+		t.Errorf("the right person cannot come: the link is %q", f.Account.Status.AuthorizationURL)
+	}
+	f = connected()
+	change(approves, nameless)(f)
+	f.Account.Spec.Consent.Link = v1alpha1.LinkAlways
+	settle(f, lifecycle.Done{}, noon())
+	if f.Account.Status.AuthorizationURL != freshURL || !lifecycle.SameSubject(f.Account, f.Credential, "") {
+		t.Errorf("the right person, whom nobody names, cannot come: the link is %q", f.Account.Status.AuthorizationURL)
 	}
 }
