@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
 // authorizationRequest is what is sent to an authorization endpoint, RFC 6749 section 4.1.1 and RFC 7636 section 4.3.
@@ -73,6 +74,14 @@ func wantedScopes(account *v1alpha1.ConnectedAccount, client *v1alpha1.OAuthClie
 		return account.Spec.Scopes
 	}
 	return client.Spec.Scopes
+}
+
+func scopeHash(scopes []v1alpha1.Scope) string {
+	texts := make([]string, len(scopes))
+	for i, scope := range scopes {
+		texts[i] = string(scope)
+	}
+	return seal.ScopeHash(texts)
 }
 
 func joinScopes(scopes []v1alpha1.Scope, separator string) string {

@@ -164,7 +164,7 @@ func (h *Handler) enter(keys *seal.ConsentKeys, account *v1alpha1.ConnectedAccou
 		into.Denial = v1alpha1.AuthorizationDenial{Code: got.denial, StateHash: v1alpha1.StateHash(stateHash), DeniedTime: &now}
 		return nil
 	}
-	over := seal.HandOver{Code: got.code, Issuer: got.issuer}
+	over := seal.HandOver{Code: got.code, Issuer: got.issuer, ScopeHash: flow.ScopeHash}
 	for _, each := range got.captured {
 		over.Captured = append(over.Captured, seal.CapturedField{Name: each.name, Value: each.value})
 	}
@@ -178,7 +178,7 @@ func (h *Handler) enter(keys *seal.ConsentKeys, account *v1alpha1.ConnectedAccou
 	}
 	into.HandOver = v1alpha1.HandOver{
 		ID: id, Sealed: sealed, SealedVerifier: flow.SealedVerifier, StateHash: v1alpha1.StateHash(stateHash),
-		ClientUID: flow.ClientUID, ClientID: flow.ClientID, RedirectURI: flow.RedirectURI, Host: flow.Host, Attempt: flow.Ticket.Attempt, HandedOverTime: &now,
+		ClientUID: flow.ClientUID, ClientID: flow.ClientID, RedirectURI: flow.RedirectURI, Host: flow.TokenHost, Attempt: flow.Ticket.Attempt, HandedOverTime: &now,
 	}
 	return nil
 }

@@ -418,3 +418,27 @@ func TestKeysThatAreRotatedInTheMiddleOfASignIn(t *testing.T) {
 		t.Errorf("without keys: %d", got.Code)
 	}
 }
+
+// What the person was asked for, and who is to have the code, goes with it: by the time that it is exchanged, neither spec need
+// say the same.
+func TestAHandOverTellsWhatWasAskedForAndWhoIsToHaveIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, sceneOptions{})
+	browser := s.browser()
+	flow := browser.begin()
+	s.change(func(a *v1alpha1.ConnectedAccount) { a.Spec.Scopes = []v1alpha1.Scope{"admin"} })
+	s.clients[key("platform", "smartbusiness")].Spec.Endpoints.Token = "https://evil.example/token"
+	if got := browser.get(callbackURL(flow.answers("a-code"))); got.Code != http.StatusSeeOther {
+		t.Fatalf("the answer is %d", got.Code)
+	}
+	over := s.account().Status.Authorization.HandOver
+	if over.Host != "api.provider.example" {
+		t.Errorf("the code is for %q", over.Host)
+	}
+	opened, err := s.keys.keyring.OpenHandOver(seal.HandOverBinding{
+		AccountUID: "uid-of-acme", ClientUID: over.ClientUID, ClientID: over.ClientID, RedirectURI: over.RedirectURI, Attempt: over.Attempt, StateHash: string(over.StateHash),
+	}, over.Sealed)
+	if err != nil || opened.ScopeHash != seal.ScopeHash([]string{"contact", "invoices"}) {
+		t.Errorf("the scopes that were asked for are not told: %v", err)
+	}
+}

@@ -34,8 +34,7 @@ type invitation struct {
 	client  *v1alpha1.OAuthClient
 	// clientID is the identifier that the provider knows.
 	clientID string
-	// provider is the host that the person goes to, and tokenHost the one that their code goes to.
-	provider, tokenHost string
+	provider string
 }
 
 // start shows what a person is about to allow. It remembers nothing: no cookie is set before they agreed.
@@ -142,8 +141,13 @@ func (h *Handler) invite(w http.ResponseWriter, r *http.Request, text string) (i
 		return invited, false
 	}
 	no, is := refusal(invited.account, invited.ticket, h.Clock.Now())
-	if !is && invited.account.Status.AuthorizationURL == "" { // nobody is invited any more
+	switch status := invited.account.Status; {
+	case is:
+	case status.AuthorizationURL == "": // nobody is invited any more
 		no, is = page{kind: pageReplacedLink}, true
+	case status.ObservedGeneration != nil && *status.ObservedGeneration != invited.account.Generation:
+		// Whether the account may use the client and the scopes that it names by now, the controller has not said yet.
+		no, is = page{kind: pageNotReady, retryAfter: busyRetry}, true
 	}
 	if is {
 		h.pages.show(w, no)
@@ -166,13 +170,12 @@ func (h *Handler) inviteTo(ctx context.Context, w http.ResponseWriter, invited *
 		return false
 	}
 	endpoint, err := url.Parse(string(invited.client.Spec.Endpoints.Authorization))
-	token, tokenErr := url.Parse(string(invited.client.Spec.Endpoints.Token))
 	invited.clientID = clientIDOf(invited.client)
-	if err != nil || endpoint.Host == "" || tokenErr != nil || token.Host == "" || invited.clientID == "" {
+	if err != nil || endpoint.Host == "" || invited.clientID == "" {
 		h.pages.show(w, page{kind: pageNotReady})
 		return false
 	}
-	invited.provider, invited.tokenHost = endpoint.Host, token.Host
+	invited.provider = endpoint.Host
 	return true
 }
 
@@ -229,7 +232,8 @@ func (h *Handler) send(r *http.Request, invited invitation) (string, []*http.Coo
 	flow := seal.Cookie{
 		Ticket: invited.ticket, ClientUID: string(invited.client.UID), ClientID: invited.clientID,
 		RedirectURI: h.url(callbackPath + invited.client.Namespace + "/" + invited.client.Name),
-		Host:        invited.tokenHost, Issuer: invited.client.Spec.Issuer, StartTime: h.Clock.Now(),
+		Issuer:      invited.client.Spec.Issuer, StartTime: h.Clock.Now(),
+		TokenHost: tokenHost(invited.client), ScopeHash: scopeHash(wantedScopes(invited.account, invited.client)),
 	}
 	for _, each := range invited.client.Spec.AuthorizationResponse.Capture {
 		flow.Capture = append(flow.Capture, each.Name)
@@ -257,6 +261,18 @@ func (h *Handler) send(r *http.Request, invited invitation) (string, []*http.Coo
 	}
 	return request.url(), append(h.surplus(r, keys), cookie), nil
 }
+
+// tokenHost is the host, with port, that the code is for; "": it cannot be said.
+func tokenHost(client *v1alpha1.OAuthClient) string {
+	endpoint, err := url.Parse(string(client.Spec.Endpoints.Token))
+	if err != nil || len(endpoint.Host) > maxTokenHost {
+		return ""
+	}
+	return endpoint.Host
+}
+
+// maxTokenHost is the longest host that a hand-over takes.
+const maxTokenHost = 512
 
 // verifierLength is that of a code verifier, in bytes before they are encoded: RFC 7636 section 4.1.
 const verifierLength = 32

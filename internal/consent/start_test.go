@@ -185,6 +185,13 @@ func TestWhatAPersonWithALinkIsTold(t *testing.T) {
 		"a link that is too old":   {func(s *scene) { s.clock.SetTime(epoch().Add(25 * time.Hour)) }, http.StatusGone, "This link is too old"},
 		"a link that was replaced": {func(s *scene) { s.change(func(a *v1alpha1.ConnectedAccount) { a.Status.Authorization.Attempt = 2 }) }, http.StatusGone, "This link is not needed any more"},
 		"an invitation withdrawn":  {func(s *scene) { s.change(func(a *v1alpha1.ConnectedAccount) { a.Status.AuthorizationURL = "" }) }, http.StatusGone, "This link is not needed any more"},
+		// Its owner names another's client, or scopes beyond what they may ask for, and opens the link before the controller looks.
+		"a spec that nobody has looked at": {func(s *scene) {
+			s.change(func(a *v1alpha1.ConnectedAccount) { a.Generation, a.Status.ObservedGeneration = 2, ptr.To[int64](1) })
+		}, http.StatusServiceUnavailable, "Not ready yet"},
+		"a spec that was looked at": {func(s *scene) {
+			s.change(func(a *v1alpha1.ConnectedAccount) { a.Generation, a.Status.ObservedGeneration = 2, ptr.To[int64](2) })
+		}, http.StatusOK, "Connect your account?"},
 		"an account that is going": {func(s *scene) {
 			s.change(func(a *v1alpha1.ConnectedAccount) { a.DeletionTimestamp = ptr.To(metav1.NewTime(epoch())) })
 		}, http.StatusGone, "This link is not needed any more"},

@@ -81,7 +81,7 @@ func (r *AccountReconciler) readyToRedeem(ctx context.Context, facts *lifecycle.
 	if err != nil {
 		return nil, exchanged{}, err
 	}
-	request, captured, reason, err := r.openCode(facts, ready.registration)
+	request, captured, reason, err := r.openCode(facts, plan, ready.registration)
 	if err != nil {
 		return nil, exchanged{}, err
 	}
@@ -116,7 +116,7 @@ func (r *AccountReconciler) readyToRedeem(ctx context.Context, facts *lifecycle.
 // openCode opens what was handed over. A reason is why it can never be sent. Whoever has the public key can have sealed it, so
 // that nothing in it is believed: the code is held against what it can be, and the captured fields against what the client
 // wants.
-func (r *AccountReconciler) openCode(facts *lifecycle.Facts, registration oauth.Registration) (request oauth.GrantRequest, captured map[string]string, reason string, err error) {
+func (r *AccountReconciler) openCode(facts *lifecycle.Facts, plan lifecycle.Plan, registration oauth.Registration) (request oauth.GrantRequest, captured map[string]string, reason string, err error) {
 	over := facts.Account.Status.Authorization.HandOver
 	keyring, present := r.Keyring.current()
 	if !present {
@@ -142,6 +142,10 @@ func (r *AccountReconciler) openCode(facts *lifecycle.Facts, registration oauth.
 	}
 	if issuer := facts.Client.Spec.Issuer; issuer != "" && opened.Issuer != issuer {
 		return request, nil, "the callback names another issuer than the OAuthClient (RFC 9207): nothing was sent", nil
+	}
+	// An answer that names no scopes grants those that were asked for then (RFC 6749 section 5.1), whatever the spec says by now.
+	if opened.ScopeHash != "" && opened.ScopeHash != seal.ScopeHash(plan.Scopes) {
+		return request, nil, "other scopes are wanted by now than the person was asked for: authorize again", nil
 	}
 	request = oauth.GrantRequest{Grant: oauth.GrantAuthorizationCode, Code: opened.Code, RedirectURI: over.RedirectURI, Verifier: verifier}
 	if fault := oauth.CodeFault(request); fault != "" {
@@ -261,7 +265,10 @@ func (s *spend) complete(credential *seal.Credential, reply oauth.Reply, answer 
 // newest consent is the latest grant, and its rotation is later than all before. Somebody else's access is not kept at all.
 func (r *AccountReconciler) place(facts *lifecycle.Facts, o *outcome) (changed bool) {
 	stored := facts.Credential
-	if !o.spending.Code || o.credential == nil || stored.State != lifecycle.CredentialHeld && stored.State != lifecycle.CredentialNone {
+	if !o.spending.Code {
+		return placeAfter(stored, o.credential)
+	}
+	if o.credential == nil || stored.State != lifecycle.CredentialHeld && stored.State != lifecycle.CredentialNone {
 		return false
 	}
 	next := o.credential
@@ -286,6 +293,16 @@ func (r *AccountReconciler) place(facts *lifecycle.Facts, o *outcome) (changed b
 		next.Rotation, changed = stored.Rotation+1, true
 	}
 	return changed
+}
+
+// placeAfter has what was obtained without a claim go on with the number of the last one: it tells whether a code was exchanged
+// before or after what is held. Without it, the result of an earlier code that comes back from a journal would pass for the newest.
+func placeAfter(stored lifecycle.Credential, next *seal.Credential) (changed bool) {
+	if next == nil || stored.State != lifecycle.CredentialHeld || next.GrantSequence != stored.GrantSequence || next.ClaimSequence > 0 || stored.ClaimSequence == 0 {
+		return false
+	}
+	next.ClaimSequence = stored.ClaimSequence
+	return true
 }
 
 // tellConsent makes an event of what came of a consent.

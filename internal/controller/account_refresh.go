@@ -156,7 +156,7 @@ func (s *spend) describe(facts *lifecycle.Facts, plan lifecycle.Plan, template, 
 			template.Origins = append(template.Origins, origin) // as consented to, and no other
 		}
 	}
-	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Forgiven: lifecycle.Grace(facts.Client) > 0}
+	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Grant: facts.Credential.GrantSequence, Forgiven: lifecycle.Grace(facts.Client) > 0}
 	if plan.Claim {
 		s.spending.ClaimID = s.claimID
 		s.spending.ClaimSequence = lifecycle.NextClaimSequence(facts)
@@ -235,7 +235,8 @@ func (r *AccountReconciler) outcomeOf(ctx context.Context, s *spend, reply oauth
 	if err == nil {
 		answer, result.failure = s.sameSubject(reply, answer)
 	}
-	if err == nil && result.failure == nil || !answer.RefreshToken.Empty() {
+	// An answer that is not used is no doubt about the refresh token: where none came with it, the one that was sent is still good.
+	if err == nil || !answer.RefreshToken.Empty() {
 		credential := completed(s.receipt.Template, answer, s.lifetime(answer))
 		s.complete(&credential, reply, answer)
 		result.credential = &credential

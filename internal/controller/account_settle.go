@@ -46,9 +46,10 @@ type outcome struct {
 	identity string
 }
 
-// irreplaceable: losing it would mean that a person must consent again, or that one is told so for nothing.
+// irreplaceable: losing it would mean that a person must consent again, or that one is told so for nothing. What a code
+// brought cannot be had again, whether or not there is a refresh token in it.
 func (o *outcome) irreplaceable() bool {
-	return o.credential != nil && !o.credential.RefreshToken.Empty() ||
+	return o.credential != nil && (o.spending.Code || !o.credential.RefreshToken.Empty()) ||
 		o.failure != nil && o.failure.Class == oauth.RefreshTokenRejected
 }
 

@@ -75,6 +75,11 @@ func pagesSecret() *corev1.Secret {
 // handOver is what the consent server makes of a callback with a code.
 func (s *stage) handOver(ctx context.Context, account *v1alpha1.ConnectedAccount, code string, fields ...seal.CapturedField) v1alpha1.HandOver {
 	GinkgoHelper()
+	return s.handOverOf(ctx, account, seal.HandOver{Code: secret.New(code), Captured: fields})
+}
+
+func (s *stage) handOverOf(ctx context.Context, account *v1alpha1.ConnectedAccount, brought seal.HandOver) v1alpha1.HandOver {
+	GinkgoHelper()
 	keys := pagesKeys(ctx)
 	_, text, found := strings.Cut(link(ctx, account), "/connect?ticket=")
 	Expect(found).To(BeTrue())
@@ -86,7 +91,7 @@ func (s *stage) handOver(ctx context.Context, account *v1alpha1.ConnectedAccount
 		AccountUID: ticket.AccountUID, ClientUID: string(owner.UID), ClientID: owner.Spec.ClientID,
 		RedirectURI: owner.Status.RedirectURI, Attempt: ticket.Attempt, StateHash: "state-" + id,
 	}
-	sealed, err := keys.SealHandOver(binding, seal.HandOver{Code: secret.New(code), Captured: fields})
+	sealed, err := keys.SealHandOver(binding, brought)
 	Expect(err).NotTo(HaveOccurred())
 	now := metav1.NewTime(suite.clock.Now())
 	return v1alpha1.HandOver{
@@ -366,6 +371,29 @@ var _ = Describe("Another person's consent", func() {
 	})
 })
 
+var _ = Describe("A refresh", func() {
+	It("H42 with the access of somebody else and no refresh token leaves no doubt: the one that was sent is used again", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.Reusable})
+		account := s.person("bills")
+		s.connectedBy(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
+		before := opened(ctx, account)
+		Expect(s.provider.Script(billsID, provider.ReplyWith(http.StatusOK, http.Header{"Content-Type": {"application/json"}},
+			`{"access_token":"of-mallory","token_type":"Bearer","expires_in":3600,"account_id":"mallory"}`))).To(Succeed())
+		pass(ctx, untilDue, account)
+		Eventually(authorized(ctx, account)).Should(Equal("False SubjectChanged"))
+		status := get(ctx, account.DeepCopy()).Status
+		Expect(status.Claim).To(BeZero())
+		Expect(status.DoubtSequence).To(BeZero())
+		held := opened(ctx, account)
+		Expect(held.RefreshToken.Reveal()).To(Equal(before.RefreshToken.Reveal()))
+		Expect(held.AccessToken.Reveal()).To(Equal(before.AccessToken.Reveal()))
+		Expect(held.Identity).To(Equal("alice"))
+		pass(ctx, 2*time.Hour, account)
+		becomesReady(ctx, account)
+		Eventually(authorized(ctx, account)).Should(Equal("True Authorized"))
+	})
+})
+
 var _ = Describe("A code", func() {
 	It("whose answer is lost is in doubt: it is given up, never sent again, and the old tokens stay", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
@@ -383,6 +411,30 @@ var _ = Describe("A code", func() {
 		rotates(ctx, account)
 		Expect(s.provider.TokenRequests()).To(Equal(3))
 		s.neverReused()
+	})
+
+	It("whose token needs no refresh token is kept, however long the API server takes nothing", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("bills")
+		s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
+		hold := provider.NewHold()
+		DeferCleanup(hold.Release)
+		answer := provider.CommitAndReplyWith(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, `{"access_token":"without-end","token_type":"Bearer","account_id":"alice"}`)
+		answer.HoldAfterCommit = hold
+		Expect(s.provider.Script(billsID, answer)).To(Succeed())
+		over := s.consents(ctx, account, "alice")
+		Eventually(hold.Reached()).Should(BeClosed())
+		refused := s.refuseStatus(suite.wire, http.StatusForbidden)
+		hold.Release()
+		Eventually(func() int { return refused(account) }).Should(BeNumerically(">=", 3))
+		pass(ctx, 2*time.Hour, account)
+		so := refused(account)
+		Eventually(func() int { return refused(account) }).Should(BeNumerically(">=", so+3), "a code is sent once: what it brought cannot be had again")
+		suite.wire.set(nil)
+		Eventually(outcome(ctx, account, over)).Should(Equal("Connected alice"))
+		becomesReady(ctx, account)
+		Expect(s.tokenSecret(ctx, "a").Data).To(HaveKeyWithValue("access_token", []byte("without-end")))
+		Expect(s.provider.TokenRequests()).To(Equal(1))
 	})
 
 	DescribeTable("is not sent where it does not belong",
@@ -409,6 +461,24 @@ var _ = Describe("A code", func() {
 		Entry("that was sealed for something else", func(over *v1alpha1.HandOver) { over.StateHash = "state-of-another" }),
 		Entry("that nobody has sealed", func(over *v1alpha1.HandOver) { over.Sealed = strings.Repeat("A", 200) }),
 	)
+
+	It("S47 that was asked for with other scopes than are wanted by now is not sent", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("bills")
+		s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
+		over := s.handOverOf(ctx, account, seal.HandOver{Code: secret.New(s.code(account, "alice")), ScopeHash: seal.ScopeHash([]string{"admin"})})
+		hands(ctx, account, over)
+		Eventually(outcome(ctx, account, over)).Should(Equal("Expired"))
+		Expect(s.provider.TokenRequests()).To(BeZero())
+		owner := get(ctx, &v1alpha1.OAuthClient{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "bills"}})
+		var scopes []string
+		for _, scope := range owner.Spec.Scopes {
+			scopes = append(scopes, string(scope))
+		}
+		over = s.handOverOf(ctx, account, seal.HandOver{Code: secret.New(s.code(account, "alice")), ScopeHash: seal.ScopeHash(scopes)})
+		hands(ctx, account, over)
+		Eventually(outcome(ctx, account, over)).Should(Equal("Connected alice"))
+	})
 
 	It("brings captured values into the Secret, and nothing that was not wanted", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)

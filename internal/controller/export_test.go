@@ -1,5 +1,11 @@
 package controller
 
+import (
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/seal"
+)
+
 // The readers of texts in Secrets, for the tests: each says what is wrong, or nothing.
 
 // RefreshTokenFault reads a refresh token to import.
@@ -13,3 +19,14 @@ func ClientSecretFault(value []byte) string { return clientSecretFault(value) }
 
 // CertificateFault reads a list of authorities.
 func CertificateFault(value []byte) string { return certificateFault(value) }
+
+// Place gives a result its place after what is held. It tells whether it is kept.
+func Place(held, result *seal.Credential, code bool) (kept bool) {
+	known := func(c *seal.Credential) lifecycle.Credential {
+		return lifecycle.Credential{State: lifecycle.CredentialHeld, GrantSequence: c.GrantSequence, Rotation: c.Rotation, ClaimSequence: c.ClaimSequence, Identity: c.Identity}
+	}
+	account := &v1alpha1.ConnectedAccount{}
+	o := &outcome{credential: result, spending: lifecycle.Spending{Code: code}}
+	(&AccountReconciler{}).place(&lifecycle.Facts{Account: account, Credential: known(held)}, o)
+	return o.credential != nil && lifecycle.MayKeep(&account.Status, known(held), known(o.credential).Version(), o.spending)
+}

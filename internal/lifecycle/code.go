@@ -82,8 +82,12 @@ func codeFault(f *Facts, now time.Time) string {
 		return "the code was not exchanged in time: authorize again"
 	case over.Attempt != 0 && over.Attempt != ConsentAttempt(f.Account):
 		return "the code came of a link that was used already"
+	case tooManyFailures(f, now):
+		return "too many attempts have come to nothing within an hour: authorize again when it is over"
 	case client == nil || clientAvailable(f) != nil:
 		return "" // it may come back in time
+	case !invited(f, now):
+		return "nobody is asked to authorize any more"
 	case over.ClientUID != string(client.UID), client.Spec.ClientID != "" && over.ClientID != client.Spec.ClientID,
 		over.RedirectURI != RedirectURI(f.Consent.BaseURL, client), over.Host != "" && over.Host != tokenHost(client):
 		return "the OAuthClient has changed since the code was asked for: authorize again"
@@ -91,6 +95,19 @@ func codeFault(f *Facts, now time.Time) string {
 		return "the OAuthClient has changed since the code was asked for: authorize again"
 	}
 	return identityFault(f)
+}
+
+// invited: somebody is asked to consent, or was a moment ago. The part that faces the internet can write a code into any
+// account: whoever takes it over is not to replace a grant that works.
+func invited(f *Facts, now time.Time) bool {
+	return consents(f) && (linkWanted(f, now) || f.Account.Status.AuthorizationURL != "")
+}
+
+// tooManyFailures: more attempts have come to nothing than the pages let happen. They hold people off after the last one; whoever
+// goes on is not a person, and does not keep the refresh token from being used.
+func tooManyFailures(f *Facts, now time.Time) bool {
+	failures := f.Account.Status.Authorization.Failures
+	return failures.Count > maxConsentFailures && failures.WindowStartTime != nil && now.Sub(failures.WindowStartTime.Time).Abs() < failureWindow
 }
 
 // tokenHost is the host, with port, that receives the code.
@@ -129,7 +146,7 @@ func restsFor(f *Facts, now time.Time) time.Time {
 func droppedRules() []rule {
 	return []rule{
 		{"denied", func(f *Facts, _ time.Time) bool {
-			return refreshes(f) && f.Account.Status.Authorization.Denial.StateHash != ""
+			return refreshes(f) && f.Account.Status.Authorization.Denial != (v1alpha1.AuthorizationDenial{})
 		}, Rest},
 		{"code to drop", func(f *Facts, now time.Time) bool { _, drop := codeToDrop(f, now); return drop }, Rest},
 		{"code unsent", func(f *Facts, _ time.Time) bool { return codeClaimed(f) && f.Consent.CodeHolder == ClaimUnsent }, Unclaim},

@@ -77,12 +77,13 @@ func personNeeded(f *Facts, now time.Time) bool {
 	class := oauth.Class(f.Account.Status.Failures.Class)
 	asked := f.Account.Status.Failures.Count > 0 && (class == oauth.AuthorizationRequired || class == oauth.AuthorizationDenied || class == SubjectChanged)
 	return authorizationFinal(f) || asked || rolledBack(f) != nil || endpointChanged(f) != nil ||
-		scopesMissing(f) != nil || scopeReduced(f) != nil || otherIdentity(f) != nil || consentDue(f, now) != nil
+		scopesMissing(f) != nil || scopeReduced(f) != nil || scopeExceeded(f) != nil || otherIdentity(f) != nil || consentDue(f, now) != nil
 }
 
-// linkWanted: the account is to have a link.
+// linkWanted: the account is to have a link. None leads to a provider with scopes that the account may not ask for: a person
+// would grant them, and whether they did, an answer need not say.
 func linkWanted(f *Facts, now time.Time) bool {
-	return consents(f) && f.Account.DeletionTimestamp.IsZero() && f.Consent.BaseURL != "" &&
+	return consents(f) && f.Account.DeletionTimestamp.IsZero() && f.Consent.BaseURL != "" && scopesAllowed(f) == nil &&
 		(f.Account.Spec.Consent.Link == v1alpha1.LinkAlways || personNeeded(f, now))
 }
 
@@ -102,6 +103,9 @@ func setLink(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) {
 		status.AuthorizationURL, status.Authorization.Attempt = fresh.URL, attempt
 	case !good:
 		status.AuthorizationURL = ""
+	}
+	if status.AuthorizationURL != "" {
+		status.Authorization.Attempt = attempt // the pages take no other; somebody may have taken it out
 	}
 }
 
@@ -277,15 +281,16 @@ func approvalMissing(f *Facts) *Finding {
 	if !awaitsApproval(f) || approvalGiven(f) {
 		return nil
 	}
-	whose := "of somebody whom the provider does not name"
+	// Whoever came first holds the account, approved or not: nobody else's consent is kept after that.
+	whose, otherwise := "of somebody whom the provider does not name", "write spec.consent.link: Always, and have the right person follow the link"
 	if f.Credential.Identity != "" {
-		whose = "of status.identity"
+		whose, otherwise = "of status.identity", "write the right person into spec.expectedIdentity, and have them follow the link"
 	}
 	value := "'" + strings.ReplaceAll(ApprovalValue(f.Credential), "'", `'\''`) + "'"
 	return &Finding{
 		v1alpha1.ConditionAuthorized, v1alpha1.ReasonApprovalRequired,
 		"the access " + whose + " is held and not published until somebody approves of it: kubectl annotate --overwrite connectedaccount -n " +
-			f.Account.Namespace + " " + f.Account.Name + " " + v1alpha1.AnnotationApprove + "=" + value,
+			f.Account.Namespace + " " + f.Account.Name + " " + v1alpha1.AnnotationApprove + "=" + value + ". If it is the wrong person's, " + otherwise,
 	}
 }
 
@@ -325,13 +330,19 @@ func isDenial(code string) bool {
 	}
 }
 
+// unrecognised stands for an error code that cannot be one of the registered ones.
+const unrecognised = "unrecognised"
+
 // settleConsent takes up what needs no token request: a no that the callback brought, and a code that must not be sent.
 func settleConsent(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) {
 	if !refreshes(f) {
 		return
 	}
 	into := &status.Authorization
-	if denied := into.Denial; denied.StateHash != "" {
+	if denied := into.Denial; denied != (v1alpha1.AuthorizationDenial{}) {
+		if strings.Trim(denied.Code, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			denied.Code = unrecognised // it comes from the internet
+		}
 		result, reason := v1alpha1.AuthorizationRejected, "the provider answered with the error "+denied.Code
 		if isDenial(denied.Code) {
 			result, reason = v1alpha1.AuthorizationWasDenied, "the access was denied at the provider ("+denied.Code+")"

@@ -58,6 +58,7 @@ func given(age time.Duration) func(*lifecycle.Facts) {
 // handsOver puts a code into the status that was handed over that long ago.
 func handsOver(age time.Duration) func(*lifecycle.Facts) {
 	return func(f *lifecycle.Facts) {
+		f.Account.Status.AuthorizationURL = givenURL
 		f.Account.Status.Authorization.Attempt = lifecycle.ConsentAttempt(f.Account)
 		f.Account.Status.Authorization.HandOver = v1alpha1.HandOver{
 			ID: "over-1", Sealed: "sealed", SealedVerifier: "sealed", StateHash: "state-1", ClientUID: "client-uid", ClientID: "id",
@@ -75,6 +76,16 @@ func exchanges(holder lifecycle.ClaimHolder, unchanged time.Duration) func(*life
 			ID: "claim-11", Sequence: 11, HandOverID: "over-1", StateHash: "state-1", ClientUID: "client-uid", Host: "bank.example", DurationSeconds: 45,
 		}
 		f.Consent.CodeClaim, f.Consent.CodeHolder, f.Consent.CodeUnchanged = "claim-11", holder, unchanged
+	}
+}
+
+// uninvited takes the link out of the status, as where none is wanted any more.
+func uninvited(f *lifecycle.Facts) { f.Account.Status.AuthorizationURL = "" }
+
+// failed is that so many attempts came to nothing since.
+func failed(count int32, since time.Duration) func(*lifecycle.Facts) {
+	return func(f *lifecycle.Facts) {
+		f.Account.Status.Authorization.Failures = v1alpha1.ConsentFailures{Count: count, WindowStartTime: when(ago(since))}
 	}
 }
 
@@ -127,6 +138,12 @@ func TestDecideCode(t *testing.T) {
 		"one of another token host":                            {inviting(), over(func(o *v1alpha1.HandOver) { o.Host = "other.example" }), dropped},
 		"one without the verifier that the client wants":       {inviting(), over(func(o *v1alpha1.HandOver) { o.SealedVerifier = "" }), dropped},
 		"one with a verifier that it does not want":            {inviting(), change(handsOver(time.Second), func(f *lifecycle.Facts) { f.Client.Spec.AuthorizationRequest.PKCE = v1alpha1.PKCENone }), dropped},
+		"one that nobody was asked for, where the grant works": {connected(), change(handsOver(time.Second), uninvited), dropped},
+		"but one that somebody is asked for by now is sent":    {inviting(), change(handsOver(time.Second), uninvited), redeems("read")},
+		"one of an account whose tokens are imported only":     {importing(), change(browserOnly, handsOver(time.Second), func(f *lifecycle.Facts) { f.Account.Spec.Consent.Link = v1alpha1.LinkNever }), dropped},
+		"one after more failures than the pages let happen":    {inviting(), change(handsOver(time.Second), failed(6, 59*time.Minute)), dropped},
+		"not the last that they let through":                   {inviting(), change(handsOver(time.Second), failed(5, 59*time.Minute)), redeems("read")},
+		"nor one after the hour":                               {inviting(), change(handsOver(time.Second), failed(6, time.Hour)), redeems("read")},
 		"and one of a link that was used":                      {inviting(), over(func(o *v1alpha1.HandOver) { o.Attempt = 9 }), dropped},
 		"another replica's exchange is waited for":             {connected(), change(handsOver(time.Minute), exchanges(lifecycle.ClaimForeign, 44*time.Second)), rests("code claimed")},
 		"and so does a refresh that is due meanwhile":          {connected(), change(late, handsOver(time.Minute), exchanges(lifecycle.ClaimForeign, 44*time.Second)), rests("code claimed")},
@@ -195,6 +212,8 @@ func TestTheLinkStaysTheSameWhileAPersonIsNeeded(t *testing.T) {
 		"one that is to have more scopes does":                  {connected(), func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"read", "write"} }, freshURL},
 		"one that has fewer than it was asked for does":         {connected(), func(f *lifecycle.Facts) { f.Credential.RequestedScopes = []string{"read", "write"} }, freshURL},
 		"one that is to be somebody else's does":                {connected(), func(f *lifecycle.Facts) { f.Account.Spec.ExpectedIdentity = "bob" }, freshURL},
+		"one that may not ask for its scopes gets none":         {inviting(), func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"admin"} }, ""},
+		"nor keeps one":                                         {inviting(), change(given(time.Hour), func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"admin"} }), ""},
 		"one whose grant ends in a year does not":               {connected(), absolute(365 * 24 * time.Hour), ""},
 		"one whose grant ends in less than two weeks does":      {connected(), absolute(14 * 24 * time.Hour * 6 / 5), ""},
 		"one whose grant is in its last quarter does":           {connected(), absolute(32 * time.Hour), freshURL},
@@ -217,6 +236,16 @@ func TestTheLinkStaysTheSameWhileAPersonIsNeeded(t *testing.T) {
 				t.Errorf("an hour later it is %q", again.AuthorizationURL)
 			}
 		})
+	}
+}
+
+func TestALinkIsNeverForAnotherConsentThanTheStatusNames(t *testing.T) {
+	t.Parallel()
+	f := inviting()
+	given(time.Hour)(f)
+	f.Account.Status.Authorization = v1alpha1.Authorization{}
+	if status := lifecycle.Status(f, lifecycle.Done{}, noon()); status.AuthorizationURL != givenURL || status.Authorization.Attempt != 1 {
+		t.Errorf("the link is %q, and the attempt %d: nobody can follow it", status.AuthorizationURL, status.Authorization.Attempt)
 	}
 }
 
@@ -282,6 +311,46 @@ func TestADenialIsTakenUpOnce(t *testing.T) {
 		if known.Denial.StateHash != "" || known.LastOutcome.Result != want || known.LastOutcome.StateHash != "state-1" || known.Failures.Count != 1 {
 			t.Errorf("%s: %+v", code, known)
 		}
+	}
+}
+
+// Whoever takes over the part that faces the internet writes what they like there.
+func TestADenialThatNobodyCanHaveMadeIsTakenOut(t *testing.T) {
+	t.Parallel()
+	for name, denial := range map[string]v1alpha1.AuthorizationDenial{
+		"without a state": {Code: "access_denied", DeniedTime: when(in(73 * 365 * 24 * time.Hour))},
+		"without a code":  {StateHash: "state-1"},
+		"with a text":     {Code: "call +49 89 12345 now", StateHash: "state-1", DeniedTime: when(noon())},
+	} {
+		f := inviting()
+		f.Account.Status.Authorization.Denial = denial
+		settle(f, lifecycle.Done{}, noon())
+		known := f.Account.Status.Authorization
+		if known.Denial != (v1alpha1.AuthorizationDenial{}) || strings.Contains(known.LastOutcome.Reason, "12345") {
+			t.Errorf("%s: %+v", name, known)
+		}
+	}
+}
+
+// S47: an answer to a refresh that names no scopes does not narrow what the person granted.
+func TestS47AGrantBeyondTheCeilingIsNotPublishedAfterARefresh(t *testing.T) {
+	t.Parallel()
+	f := connected()
+	f.Account.Spec.ClientRef.Namespace, f.Client.Namespace = "platform", "platform"
+	f.Client.Spec.Scopes = []v1alpha1.Scope{"read", "admin"}
+	f.Client.Spec.AllowedNamespaces = []v1alpha1.AllowedNamespaces{{From: v1alpha1.NamespacesFromAll, Scopes: []v1alpha1.Scope{"read"}}}
+	f.Account.Spec.Scopes = []v1alpha1.Scope{"read"}
+	f.Credential.ClientNamespace, f.Credential.Scopes, f.Credential.GrantedScopes = "platform", []string{"read"}, []string{"read"}
+	f.Secret = lifecycle.SecretStale
+	if !lifecycle.Decide(f, noon()).Publish {
+		t.Fatal("what is within the ceiling is not published")
+	}
+	f.Credential.GrantedScopes = []string{"read", "admin"}
+	if plan := lifecycle.Decide(f, noon()); plan.Publish {
+		t.Errorf("what can do more than the ceiling allows is published: %+v", plan)
+	}
+	if got := lifecycle.Status(f, lifecycle.Done{}, noon()).AuthorizationURL; got != freshURL {
+		t.Errorf("nobody can consent to less: the link is %q", got)
 	}
 }
 
@@ -470,10 +539,12 @@ func TestWhatIsSaidOfAConsentIsWhatToDo(t *testing.T) {
 		"which field is": {with(inviting, func(f *lifecycle.Facts) {
 			f.Account.Spec.ExpectedIdentity, f.Client.Spec.TokenResponse.Identity.Pointer = "bob", ""
 		}), []string{"spec.tokenResponse.identity"}},
-		"how to approve":            {with(connected, approves), []string{"kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/approve='alice'"}},
-		"how to approve of a quote": {with(connected, approves, func(f *lifecycle.Facts) { f.Credential.Identity = "o'neill" }), []string{`approve='o'\''neill'`}},
-		"how to approve of nobody":  {with(connected, approves, nameless), []string{"approve='2'"}},
-		"which scopes are missing":  {with(connected, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }), []string{"scopes write", "status.authorizationURL"}},
+		"how to approve":                    {with(connected, approves), []string{"kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/approve='alice'"}},
+		"what to do about the wrong person": {with(connected, approves), []string{"spec.expectedIdentity"}},
+		"and about nobody":                  {with(connected, approves, nameless), []string{"spec.consent.link: Always"}},
+		"how to approve of a quote":         {with(connected, approves, func(f *lifecycle.Facts) { f.Credential.Identity = "o'neill" }), []string{`approve='o'\''neill'`}},
+		"how to approve of nobody":          {with(connected, approves, nameless), []string{"approve='2'"}},
+		"which scopes are missing":          {with(connected, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }), []string{"scopes write", "status.authorizationURL"}},
 	} {
 		f := inviting()
 		test.account(f)
@@ -504,5 +575,24 @@ func TestACodeIsAlwaysLookedAtAgain(t *testing.T) {
 		if wake.IsZero() || wake.Before(noon()) || wake.After(in(10*time.Minute)) {
 			t.Errorf("%s: wakes at %v", name, wake)
 		}
+	}
+}
+
+// S29: whoever has the link and comes first cannot keep the right person out for good.
+func TestS29AnApprovalThatIsNotGivenIsNoDeadEnd(t *testing.T) {
+	t.Parallel()
+	f := connected()
+	approves(f)
+	f.Account.Spec.ExpectedIdentity = "bob"
+	settle(f, lifecycle.Done{}, noon())
+	if f.Account.Status.AuthorizationURL != freshURL || !lifecycle.SameSubject(f.Account, f.Credential, "bob") {
+		t.Errorf("the right person cannot come: the link is %q", f.Account.Status.AuthorizationURL)
+	}
+	f = connected()
+	change(approves, nameless)(f)
+	f.Account.Spec.Consent.Link = v1alpha1.LinkAlways
+	settle(f, lifecycle.Done{}, noon())
+	if f.Account.Status.AuthorizationURL != freshURL || !lifecycle.SameSubject(f.Account, f.Credential, "") {
+		t.Errorf("the right person, whom nobody names, cannot come: the link is %q", f.Account.Status.AuthorizationURL)
 	}
 }

@@ -143,7 +143,8 @@ func scopeExceeded(f *Facts) *Finding {
 	if f.Client != nil && origin == ClientNamespace(f.Account) {
 		allowed = ceiling(f)
 	}
-	if beyond := without(f.Credential.Scopes, allowed); len(beyond) == 0 {
+	// What a person granted counts as well: an answer to a refresh that names no scopes means all of it (RFC 6749 section 6).
+	if beyond := without(slices.Concat(f.Credential.Scopes, f.Credential.GrantedScopes), allowed); len(beyond) == 0 {
 		return nil
 	}
 	return &Finding{

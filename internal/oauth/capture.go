@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"encoding/json"
+	"math"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -124,6 +125,9 @@ func scalar(value any) (string, bool) {
 	case int64:
 		text = strconv.FormatInt(value, 10)
 	case float64:
+		if math.Abs(value) >= 1<<53 {
+			return "", false // its last digits are lost, and two accounts must not be taken for one
+		}
 		text = strconv.FormatFloat(value, 'f', -1, 64)
 	case json.Number:
 		text = value.String()

@@ -29,6 +29,9 @@ func TestCapturedFieldsThatLie(t *testing.T) {
 	}{
 		"a text":                                {text, `{"v":"acct_8f2"}`, "acct_8f2"},
 		"a number":                              {text, `{"v":123456789012}`, "123456789012"},
+		"the longest number that is read whole": {text, `{"v":9223372036854775807}`, "9223372036854775807"},
+		"one of which the end would be lost":    {text, `{"v":9223372036854775809}`, ""},
+		"a fraction of which it would be":       {text, `{"v":90071992547409931.5}`, ""},
 		"a boolean":                             {text, `{"v":true}`, "true"},
 		"an object":                             {text, `{"v":{"a":"b"}}`, ""},
 		"a list":                                {text, `{"v":["a"]}`, ""},

@@ -1,12 +1,14 @@
 package seal
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,10 +58,11 @@ type Cookie struct {
 	ClientUID   string `json:"clientUID"`
 	ClientID    string `json:"clientID"`
 	RedirectURI string `json:"redirectURI"`
-	// Host is the token endpoint's, as it was when the person left for the provider: their code goes to no other.
-	Host string `json:"host,omitempty"`
 	// Issuer is the one that the callback must name; empty where that is not looked at.
 	Issuer string `json:"issuer,omitempty"`
+	// TokenHost is the host, with port, that is to receive the code, and ScopeHash stands for the scopes that were asked for.
+	TokenHost string `json:"tokenHost,omitempty"`
+	ScopeHash string `json:"scopeHash,omitempty"`
 	// Capture are the names of the callback's fields that are handed over besides the code.
 	Capture []string `json:"capture,omitempty"`
 	// SealedVerifier is sealed to the operator: whoever has the cookie and these keys cannot open it. Empty without PKCE.
@@ -71,8 +74,17 @@ type Cookie struct {
 type HandOver struct {
 	Code secret.Value
 	// Issuer is what the callback said of itself, or empty.
-	Issuer   string
-	Captured []CapturedField
+	Issuer string
+	// ScopeHash stands for the scopes that the person was asked for; empty: not known.
+	ScopeHash string
+	Captured  []CapturedField
+}
+
+// ScopeHash stands for a set of scopes: a list of them can be longer than a cookie.
+func ScopeHash(scopes []string) string {
+	sorted := slices.Sorted(slices.Values(scopes))
+	sum := sha256.Sum256([]byte(strings.Join(slices.Compact(sorted), " ")))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // CapturedField is a field of a callback's query.
@@ -83,9 +95,10 @@ type CapturedField struct {
 
 // handOverText is how a HandOver is written.
 type handOverText struct {
-	Code     string          `json:"code"`
-	Issuer   string          `json:"issuer,omitempty"`
-	Captured []CapturedField `json:"captured,omitempty"`
+	Code      string          `json:"code"`
+	Issuer    string          `json:"issuer,omitempty"`
+	ScopeHash string          `json:"scopeHash,omitempty"`
+	Captured  []CapturedField `json:"captured,omitempty"`
 }
 
 // HandOverBinding is what a hand-over and its verifier are bound to. All are required.
@@ -181,7 +194,7 @@ func (k *ConsentKeys) OpenCookie(stateHash []byte, text string) (Cookie, error) 
 
 // SealHandOver seals to the operator. Nobody else opens it, this process neither.
 func (k *ConsentKeys) SealHandOver(binding HandOverBinding, over HandOver) (string, error) {
-	text, err := json.Marshal(handOverText{Code: over.Code.Reveal(), Issuer: over.Issuer, Captured: over.Captured}) // sealed in the next line
+	text, err := json.Marshal(handOverText{Code: over.Code.Reveal(), Issuer: over.Issuer, ScopeHash: over.ScopeHash, Captured: over.Captured}) // sealed in the next line
 	if err != nil {
 		return "", fmt.Errorf("%w: the hand-over cannot be written", ErrInvalidInput)
 	}

@@ -162,7 +162,7 @@ func decodeHandOver(text []byte) (HandOver, error) {
 	if wire.Code == "" {
 		return HandOver{}, fmt.Errorf("%w: it opens, but there is no code", ErrMalformed)
 	}
-	return HandOver{Code: secret.New(wire.Code), Issuer: wire.Issuer, Captured: wire.Captured}, nil
+	return HandOver{Code: secret.New(wire.Code), Issuer: wire.Issuer, ScopeHash: wire.ScopeHash, Captured: wire.Captured}, nil
 }
 
 // String names nothing of it.

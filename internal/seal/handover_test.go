@@ -43,7 +43,7 @@ func aBinding() seal.HandOverBinding {
 }
 
 func aHandOver() seal.HandOver {
-	return seal.HandOver{Code: secret.New("planted-code"), Issuer: "https://issuer.example", Captured: []seal.CapturedField{{Name: "realmId", Value: "42"}}}
+	return seal.HandOver{Code: secret.New("planted-code"), Issuer: "https://issuer.example", ScopeHash: "hash-of-scopes", Captured: []seal.CapturedField{{Name: "realmId", Value: "42"}}}
 }
 
 func TestAHandOverOpensForWhatItIsBoundTo(t *testing.T) {
@@ -58,7 +58,7 @@ func TestAHandOverOpensForWhatItIsBoundTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	opened, err := keyring.OpenHandOver(aBinding(), sealed)
-	if err != nil || opened.Code.Reveal() != "planted-code" || opened.Issuer != "https://issuer.example" {
+	if err != nil || opened.Code.Reveal() != "planted-code" || opened.Issuer != "https://issuer.example" || opened.ScopeHash != "hash-of-scopes" {
 		t.Errorf("opened %v: %v", opened, err)
 	}
 	if diff := cmp.Diff(aHandOver().Captured, opened.Captured); diff != "" {

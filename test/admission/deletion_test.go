@@ -162,6 +162,13 @@ var _ = Describe("P4 an account that a person consented to", func() {
 		expectForbidden(suite.admin.Delete(ctx, account), deletionRefusal(namespace))
 	})
 
+	It("is not deleted while its first code is being exchanged", func(ctx SpecContext) {
+		account := parse(consentAccount)
+		account.SetNamespace(namespace)
+		held(ctx, account, "authorization", map[string]any{"attempt": int64(1), "exchange": map[string]any{"id": "random", "sequence": int64(1)}})
+		expectForbidden(suite.admin.Delete(ctx, account), deletionRefusal(namespace))
+	})
+
 	It("is deleted by whoever may, once the annotation names it, and not by whoever may not", func(ctx SpecContext) {
 		account := withConsent(ctx, namespace)
 		expectForbidden(as(editor).Delete(ctx, account), deletionRefusal(namespace))
@@ -247,6 +254,7 @@ var _ = Describe("P4 an account without a consent is deleted as ever", func() {
 		Entry("with client credentials, though it has a token", smallestAccount, "sealedCredential", "sealed"),
 		Entry("before anything was imported or consented to", consentAccount, "observedGeneration", int64(1)),
 		Entry("after a claim came to nothing", consentAccount, "claimSequence", int64(1)),
+		Entry("while a person is asked", consentAccount, "authorization", map[string]any{"attempt": int64(1)}),
 	)
 
 	It("also before the operator has seen it", func(ctx SpecContext) {
