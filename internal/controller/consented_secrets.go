@@ -33,6 +33,8 @@ type ConsentedSecrets struct {
 	Metadata client.Reader
 	// Live reads from the API server.
 	Live client.Reader
+
+	together together
 }
 
 // refusal is why a Secret is not used, as a finding; it is an error only on its way up.
@@ -114,8 +116,8 @@ func (c *ConsentedSecrets) readIf(ctx context.Context, namespace string, ref v1a
 	if err := c.consented(ctx, key); err != nil {
 		return nil, "", err
 	}
-	live := &corev1.Secret{}
-	if err := c.Live.Get(ctx, key, live); apierrors.IsNotFound(err) {
+	live, err := c.together.get(ctx, c.Live, key)
+	if apierrors.IsNotFound(err) {
 		return nil, "", notFound(key)
 	} else if err != nil {
 		return nil, "", fmt.Errorf("read the Secret %s: %w", ref.Name, err)

@@ -1,6 +1,12 @@
 package controller
 
 import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
@@ -29,4 +35,12 @@ func Place(held, result *seal.Credential, code bool) (kept bool) {
 	o := &outcome{credential: result, spending: lifecycle.Spending{Code: code}}
 	(&AccountReconciler{}).place(&lifecycle.Facts{Account: account, Credential: known(held)}, o)
 	return o.credential != nil && lifecycle.MayKeep(&account.Status, known(held), known(o.credential).Version(), o.spending)
+}
+
+// Together is what lets live reads be shared.
+type Together struct{ together }
+
+// Get reads a Secret.
+func (t *Together) Get(ctx context.Context, live client.Reader, key types.NamespacedName) (*corev1.Secret, error) {
+	return t.get(ctx, live, key)
 }

@@ -116,6 +116,7 @@ func TestTally(t *testing.T) {
 	note("update", "connectedaccounts", "x")
 	note("create", "secrets", "x", func(e *cluster.AuditEvent) { e.Code = 201 })
 	note("update", "secrets", "x")
+	note("update", "secrets", "x-import")
 	note("update", "secrets", "y", func(e *cluster.AuditEvent) { e.DryRun = true })
 	note("patch", "connectedaccounts", "x", func(e *cluster.AuditEvent) { e.Code = 409 })
 	note("create", "events", "x")
@@ -128,12 +129,12 @@ func TestTally(t *testing.T) {
 	note("watch", "secrets", "", func(e *cluster.AuditEvent) { e.Stage = cluster.StageResponseStarted })
 	note("update", "connectedaccounts", "x", func(e *cluster.AuditEvent) { e.User = "somebody" })
 	note("update", "connectedaccounts", "x", func(e *cluster.AuditEvent) { e.Namespace = "b" })
-	want := counts{accounts: 1, clients: 1, secrets: 3, others: 1, events: 1, dryRuns: 1, refused: 1, accountGets: 1, secretGets: 1}
+	want := counts{accounts: 1, clients: 1, secrets: 4, others: 1, events: 1, dryRuns: 1, refused: 1, accountGets: 1, secretGets: 1}
 	if got := *counted.of["a"]; got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := want.writes(); got != 6 {
-		t.Errorf("%d writes, want 6", got)
+	if got := want.writes(); got != 7 {
+		t.Errorf("%d writes, want 7", got)
 	}
 	if written := counted.written["a"]; len(written) != 1 || !written["x"].Equal(time.Unix(1, 0)) || len(counted.all["a"]) != 2 {
 		t.Errorf("Secrets: %v, %v", written, counted.all)

@@ -43,14 +43,19 @@ func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.
 	if err != nil {
 		return r, err
 	}
-	if err := b.untilIdle(ctx); err != nil {
+	err = b.until(ctx, "it is known when all are due", func() (known bool, err error) {
+		r.first, r.last, known, err = b.dueTimes(ctx, f)
+		return known, err
+	})
+	if err != nil {
 		return r, err
 	}
-	if r.first, r.last, err = b.dueTimes(ctx, f); err != nil {
-		return r, err
-	}
-	if time.Until(r.first) < 0 {
+	b.say("they are due in %.1f s, within %.1f s", time.Until(r.first).Seconds(), r.last.Sub(r.first).Seconds())
+	if time.Until(r.first) < time.Second || r.last.Sub(r.first) > live {
 		return r, errors.New("some accounts were due before all were made: this machine is too slow for so many (--rate, --single, --due)")
+	}
+	if err := sleepUntil(ctx, r.first.Add(-look)); err != nil {
+		return r, err
 	}
 	before, err := b.tally.in(f.space())
 	if err != nil {
@@ -60,7 +65,6 @@ func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.
 	if err := b.tally.forget(f.space()); err != nil {
 		return r, err
 	}
-	b.say("they are due in %.1f s, within %.1f s", time.Until(r.first).Seconds(), r.last.Sub(r.first).Seconds())
 	if err := sleepUntil(ctx, r.first); err != nil {
 		return r, err
 	}
@@ -102,16 +106,16 @@ func (b *bench) finish(ctx context.Context, r round, before counts, calls int) (
 	return r, nil
 }
 
-// dueTimes are when the first and the last account of a fleet is due, as their status says.
-func (b *bench) dueTimes(ctx context.Context, f *fleet) (first, last time.Time, err error) {
+// dueTimes are when the first and the last account of a fleet is due, as their status says, if all of them say so.
+func (b *bench) dueTimes(ctx context.Context, f *fleet) (first, last time.Time, known bool, err error) {
 	list := &v1alpha1.ConnectedAccountList{}
 	if err := b.admin.List(ctx, list, client.InNamespace(f.space())); err != nil {
-		return first, last, err
+		return first, last, false, err
 	}
 	for i := range list.Items {
 		next := list.Items[i].Status.NextRefreshTime
 		if next == nil {
-			return first, last, fmt.Errorf("%s is never due", list.Items[i].Name)
+			return first, last, false, nil
 		}
 		if first.IsZero() || next.Time.Before(first) {
 			first = next.Time
@@ -120,7 +124,7 @@ func (b *bench) dueTimes(ctx context.Context, f *fleet) (first, last time.Time, 
 			last = next.Time
 		}
 	}
-	return first, last, nil
+	return first, last, true, nil
 }
 
 func (r round) perSecond() float64 { return float64(r.fleet.size) / r.took.Seconds() }

@@ -101,7 +101,7 @@ func (f *fleet) account(name string) *v1alpha1.ConnectedAccount {
 	}
 	if f.singleUse {
 		account.Spec.Grant.Type = v1alpha1.GrantAuthorizationCode
-		account.Spec.ImportRefreshTokenRef = v1alpha1.SecretKeyReference{Name: name + "-import", Key: importKey}
+		account.Spec.ImportRefreshTokenRef = v1alpha1.SecretKeyReference{Name: name + importSuffix, Key: importKey}
 	}
 	return account
 }
@@ -116,6 +116,9 @@ func (f *fleet) secret(name, key, value string) *corev1.Secret {
 		StringData: map[string]string{key: value},
 	}
 }
+
+// importSuffix ends the names of Secrets with a refresh token to import.
+const importSuffix = "-import"
 
 func numbered(i int) string { return fmt.Sprintf("account-%05d", i) }
 
@@ -142,7 +145,7 @@ func (b *bench) create(ctx context.Context, f *fleet, name string) error {
 		if err != nil {
 			return err
 		}
-		if err := b.admin.Create(ctx, f.secret(name+"-import", importKey, grant.RefreshToken)); err != nil {
+		if err := b.admin.Create(ctx, f.secret(name+importSuffix, importKey, grant.RefreshToken)); err != nil {
 			return err
 		}
 	}

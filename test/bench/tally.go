@@ -175,8 +175,8 @@ func (c *counts) wrote(event *cluster.AuditEvent) {
 
 func (t *tally) noteSecret(event *cluster.AuditEvent) {
 	name := event.Name
-	if name == "" { // a creation has it in its body alone, which the log may have put into the reference or not
-		name = event.RequestURI[strings.LastIndex(event.RequestURI, "/")+1:]
+	if strings.HasSuffix(name, importSuffix) {
+		return // it was taken over from, which is noted in it
 	}
 	if t.written[event.Namespace] == nil {
 		t.written[event.Namespace] = map[string]time.Time{}
