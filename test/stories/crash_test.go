@@ -117,15 +117,14 @@ func killAfterEach(t *testing.T, name string, p plot, sequels []sequel, turn int
 		}
 		for n, more := 1, true; more; n++ {
 			of, s := tried[(turn+n)%len(tried)], sequels[n%len(sequels)]
-			t.Run(fmt.Sprintf("effect %d, %s, %s", n, of.name, s.name), func(t *testing.T) { more = killAfter(t, of, p, s, n) })
+			t.Run(fmt.Sprintf("effect %d, %s, %s", n, of.name, s.name), func(t *testing.T) { more = killAfter(t, newWorld(t, of), p, s, n) })
 		}
 	})
 }
 
 // killAfter kills R1 at its n-th effect. It reports false where R1 has fewer, and the story has then been played without.
-func killAfter(t *testing.T, of kind, p plot, s sequel, n int) bool {
+func killAfter(t *testing.T, w *world, p plot, s sequel, n int) bool {
 	t.Helper()
-	w := newWorld(t, of)
 	r := p.begin(w)
 	w.arm("R1", n, s.late)
 	alive, count := w.untilQuiet(r), w.crash.count

@@ -25,7 +25,13 @@ func TestTwoReplicasThatBothBelieveToLead(t *testing.T) {
 			}
 			t.Run(of.name+"/"+m.name, func(t *testing.T) {
 				t.Parallel()
-				eachPair(t, of, m, k)
+				eachPairOf(t, m, k, func(t *testing.T) (*world, *replica, *replica) {
+					t.Helper()
+					w := newWorld(t, of)
+					one, two := w.newPod("R1"), w.newPod("R2")
+					w.ready(one)
+					return w, one, two
+				})
 			})
 		}
 	}
@@ -48,8 +54,8 @@ func modes() []mode {
 	}
 }
 
-// eachPair tries the points of R1 with those of R2.
-func eachPair(t *testing.T, of kind, m mode, offset int) {
+// eachPairOf tries the points of R1 with those of R2, from a beginning with both.
+func eachPairOf(t *testing.T, m mode, offset int, begin func(t *testing.T) (*world, *replica, *replica)) {
 	t.Helper()
 	stride := stride
 	if *long {
@@ -58,7 +64,7 @@ func eachPair(t *testing.T, of kind, m mode, offset int) {
 	first, second := true, true
 	for i := 1; first; i++ {
 		for j := 1 + (i+offset)%stride; first; j += stride {
-			t.Run(fmt.Sprintf("R1 at %d, R2 at %d", i, j), func(t *testing.T) { first, second = interleave(t, of, m, i, j) })
+			t.Run(fmt.Sprintf("R1 at %d, R2 at %d", i, j), func(t *testing.T) { first, second = interleave(t, begin, m, i, j) })
 			if !second {
 				break
 			}
@@ -67,11 +73,9 @@ func eachPair(t *testing.T, of kind, m mode, offset int) {
 }
 
 // interleave reports whether R1 has a point i, and whether R2 then has a point j.
-func interleave(t *testing.T, of kind, m mode, i, j int) (first, second bool) {
+func interleave(t *testing.T, begin func(t *testing.T) (*world, *replica, *replica), m mode, i, j int) (first, second bool) {
 	t.Helper()
-	w := newWorld(t, of)
-	one, two := w.newPod("R1"), w.newPod("R2")
-	w.ready(one)
+	w, one, two := begin(t)
 	one.beginLap()
 	for range i {
 		if one.step(verdict{}).phase == ended {
@@ -124,7 +128,7 @@ func (w *world) goOn(r *replica, n int, patient bool) bool {
 		if len(w.effects) > made {
 			continue
 		}
-		if w.read().Status.Claim.ID == "" || p.result.RequeueAfter == 0 {
+		if account := w.read(); account.Status.Claim.ID == "" && !codeOpen(account) || p.result.RequeueAfter == 0 {
 			return false
 		}
 		if patient {

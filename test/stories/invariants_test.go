@@ -28,6 +28,10 @@ import (
 //	F1  nothing is lost where the provider forgives a second use for a while
 //	FL  lost is never said of a refresh token that was not spent
 //	PB  what is published is what is kept
+//	C1  a code is sent once, under a claim of its own, and never by anybody else than who claimed it
+//	C2  what a code brought, and a process wrote down, is kept, unless something that nothing helps against is noted
+//	C3  of each code it is said what came of it, and truly so; one in doubt ends in a link for the person
+//	C4  a credential gives way only to the one that a code has brought
 func (w *world) violatedf(invariant, format string, arguments ...any) {
 	w.t.Helper()
 	text := invariant + ": " + fmt.Sprintf(format, arguments...)
@@ -62,7 +66,17 @@ func (w *world) watched(r *replica, object client.Object, do func(client.Object)
 	if now.Status.Claim.ID != "" && now.Status.Claim.Holder.Process == r.accounts.Process {
 		r.claim, r.claimed = now.Status.Claim, w.clock.Now()
 	}
+	if claim := now.Status.Authorization.Exchange; claim.ID != "" && claim.Holder.Process == r.accounts.Process {
+		r.codeClaim = claim
+	}
+	switch {
+	case was.Status.Authorization.Exchange.ID != now.Status.Authorization.Exchange.ID && now.Status.Authorization.Exchange.ID != "":
+		r.forCode = true
+	case was.Status.Claim.ID != now.Status.Claim.ID && now.Status.Claim.ID != "":
+		r.forCode = false
+	}
 	w.checkWrite(r, was, now)
+	w.checkCodeWrite(was, now)
 	return nil
 }
 
@@ -98,6 +112,10 @@ func (w *world) checkSend(r *replica) {
 	w.t.Helper()
 	f := r.flight
 	defer func() { w.sends = append(w.sends, f) }()
+	if f.code {
+		w.checkCodeSend(f)
+		return
+	}
 	if w.kind.reusable() {
 		return
 	}
@@ -106,6 +124,7 @@ func (w *world) checkSend(r *replica) {
 	}
 	for _, other := range w.sends {
 		switch {
+		case other.code:
 		case other.claimID == f.claimID:
 			w.violatedf("I1", "two requests under one claim")
 		case other.request.RefreshFingerprint == f.request.RefreshFingerprint && other.attempt >= f.attempt && !other.wasPutOff():
@@ -138,6 +157,7 @@ func (w *world) judge() {
 	account := w.read()
 	held := w.open(account)
 	told := unauthorized(account)
+	w.judgeCodes(account)
 	switch {
 	case held.RefreshToken.Empty():
 		return

@@ -80,7 +80,9 @@ func (w *world) note(r *replica, p point) {
 		w.effect(r, p.effect, p.err)
 	case sent:
 		text := "sends the refresh token"
-		if r.flight.claimID != "" {
+		if r.forCode {
+			text = "sends the code"
+		} else if r.flight.claimID != "" {
 			text += fmt.Sprintf(", attempt %d", r.flight.attempt)
 		}
 		w.effect(r, effect{"sends", text}, nil)
@@ -123,8 +125,16 @@ func (w *world) describeStatus(object *v1alpha1.ConnectedAccount) effect {
 	if now.DoubtSequence != base.DoubtSequence {
 		cleared += fmt.Sprintf(", doubt %d", now.DoubtSequence)
 	}
+	if now.Authorization.Exchange.ID == "" && base.Authorization.Exchange.ID != "" {
+		cleared += ", claim of the code cleared"
+	}
+	if last := now.Authorization.LastOutcome; last.StateHash != base.Authorization.LastOutcome.StateHash || last.Result != base.Authorization.LastOutcome.Result {
+		cleared += fmt.Sprintf(", the code: %s", last.Result)
+	}
 	held := w.openStatus(string(object.UID), &now)
 	switch {
+	case now.Authorization.Exchange.ID != base.Authorization.Exchange.ID && now.Authorization.Exchange.ID != "":
+		return effect{"claims the code", fmt.Sprintf("claims the code, claim %d%s", now.Authorization.Exchange.Sequence, cleared)}
 	case now.SealedCredential != base.SealedCredential && held.AccessToken.Empty():
 		return effect{"imports", fmt.Sprintf("imports %d.%d%s", held.GrantSequence, held.Rotation, cleared)}
 	case now.SealedCredential != base.SealedCredential:

@@ -29,6 +29,8 @@ type flight struct {
 	// faults counts what had gone wrong before it was sent.
 	faults  int
 	request provider.Entry
+	// code: it carries a code, whatever its sender takes it for.
+	code bool
 	// issued is the fingerprint of the refresh token that the answer holds; "": none.
 	issued string
 }
@@ -100,6 +102,9 @@ func (n *network) carry(sender *replica, f *flight) {
 		return
 	}
 	n.read(f)
+	if f.code = f.request.Grant == "authorization_code"; f.code {
+		f.claimID = sender.codeClaim.ID
+	}
 	close(f.decided)
 	sender.stand(point{phase: committed})
 	f.answer.Release()
@@ -145,7 +150,10 @@ func (f *flight) isLost() bool {
 
 // text says what the provider decided.
 func (f *flight) text(w *world) string {
-	spent := w.tokenName(f.request.RefreshFingerprint)
+	spent := "the code"
+	if !f.code {
+		spent = w.tokenName(f.request.RefreshFingerprint)
+	}
 	fate := ""
 	if f.isLost() {
 		fate = "; the answer is lost"

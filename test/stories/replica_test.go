@@ -79,7 +79,10 @@ type replica struct {
 	// claim is the last one that it wrote; flight, its last token request.
 	claim   v1alpha1.Claim
 	claimed time.Time
-	flight  *flight
+	// codeClaim is the last claim of a code that it wrote; forCode: it is later than claim.
+	codeClaim v1alpha1.CodeClaim
+	forCode   bool
+	flight    *flight
 	// entries are the files that its journal holds, as last seen.
 	entries map[string]bool
 	// wake is when it wants to look at the account again.
@@ -109,7 +112,7 @@ func (w *world) newReplica(name, dir string) *replica {
 		Transports:  &controller.Transports{Egress: oauth.Egress{AllowLoopback: true}, Clock: now},
 		Schema:      &controller.SchemaProof{Client: cached, Clock: now},
 		InFlight:    &controller.InFlight{}, Metrics: controller.NewMetrics(now), Events: nobody{}, Clock: now,
-		ClusterID: clusterID, Journal: journal, Process: string(uuid.NewUUID()), TakeoverWait: takeoverWait,
+		ConsentURL: w.consentURL(), ClusterID: clusterID, Journal: journal, Process: string(uuid.NewUUID()), TakeoverWait: takeoverWait,
 		Pace:     controller.NewPace(pace.Limits{Namespace: 1, Total: 1}, 0),
 		Patience: time.Minute, // a lap is one story, and may stand still for a while
 	}

@@ -104,6 +104,9 @@ func (w *world) quiet() bool {
 		return false
 	}
 	account := w.read()
+	if codeOpen(account) {
+		return false
+	}
 	if needsPerson(account) {
 		return true
 	}
@@ -151,7 +154,11 @@ func (w *world) finale(replicas ...*replica) {
 	}
 	w.judge()
 	if told := unauthorized(w.read()); told != "" {
-		w.consentsAnew(false)
+		if w.codes {
+			w.handsOver()
+		} else {
+			w.consentsAnew(false)
+		}
 		w.untilQuiet(replicas...)
 	}
 	if !w.rotates(replicas...) {
@@ -180,6 +187,10 @@ func (w *world) loseAnswer() {
 // excuse notes something that nothing can be done about where the provider forgives no second use of what r has claimed.
 func (w *world) excuse(r *replica, why string) {
 	w.t.Helper()
+	if r.forCode {
+		w.excuseCode(r, why)
+		return
+	}
 	if r.claim.GrantSequence == nil {
 		return // nothing is spent
 	}

@@ -54,6 +54,10 @@ type world struct {
 	users int
 	// sameUser: it is the same person each time.
 	sameUser bool
+	// codes: the account lives on codes that a browser brings, and imports nothing.
+	codes bool
+	// handed are the codes that were handed over.
+	handed []handed
 
 	effects []made
 	sends   []*flight
@@ -79,26 +83,32 @@ type world struct {
 // newWorld makes a world with an account that is to import a refresh token. No replica works on it yet.
 func newWorld(t *testing.T, of kind) *world {
 	t.Helper()
+	return makeWorld(t, of, false)
+}
+
+func makeWorld(t *testing.T, of kind, codes bool) *world {
+	t.Helper()
 	needsControlPlane(t)
 	w := &world{
-		t: t, kind: of, dir: t.TempDir(), crash: &crash{},
+		t: t, kind: of, dir: t.TempDir(), crash: &crash{}, codes: codes, sameUser: codes,
 		clock:    &movedClock{now: time.Date(2030, time.May, 1, 12, 0, 0, 0, time.UTC)},
 		versions: map[string]v1alpha1.ConnectedAccountStatus{}, cache: map[string]client.Object{},
 	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "story-"}}
+	w.must(suite.admin.Create(w.ctx(), namespace))
+	w.namespace = namespace.Name
+	w.account = types.NamespacedName{Namespace: w.namespace, Name: "a"}
 	var err error
 	w.provider, err = provider.Start(provider.Options{
 		Clock: w.clock, Retention: 1000 * time.Hour,
 		Registrations: []provider.Registration{{
 			Contract: provider.Smartbills, ClientID: clientID, ClientSecret: "planted-client-secret", AccessTokenLifetime: lifetime, Reuse: of.reuse,
+			RedirectURIs: []string{w.redirectURI()},
 		}},
 	})
 	w.must(err)
 	t.Cleanup(func() { _ = w.provider.Close() })
 	w.network = newNetwork(w)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "story-"}}
-	w.must(suite.admin.Create(w.ctx(), namespace))
-	w.namespace = namespace.Name
-	w.account = types.NamespacedName{Namespace: w.namespace, Name: "a"}
 	w.createClient()
 	w.createAccount()
 	t.Cleanup(w.verdict)
@@ -121,7 +131,7 @@ func (w *world) createClient() {
 		ObjectMeta: metav1.ObjectMeta{Name: "credentials", Labels: map[string]string{v1alpha1.LabelCredential: "true"}},
 		StringData: map[string]string{"client_secret": "planted-client-secret"},
 	})
-	w.create(&v1alpha1.OAuthClient{
+	owner := &v1alpha1.OAuthClient{
 		ObjectMeta: metav1.ObjectMeta{Name: "bills"},
 		Spec: v1alpha1.OAuthClientSpec{
 			Endpoints: v1alpha1.Endpoints{Token: v1alpha1.Endpoint(w.provider.TokenEndpoint(provider.Smartbills))},
@@ -131,7 +141,11 @@ func (w *world) createClient() {
 			},
 			Grants: []v1alpha1.GrantType{v1alpha1.GrantAuthorizationCode}, RefreshTokens: w.kind.declare,
 		},
-	})
+	}
+	if w.codes {
+		w.sendsToBrowser(owner)
+	}
+	w.create(owner)
 	w.checkClient()
 }
 
@@ -144,7 +158,7 @@ func (w *world) checkClient() {
 		Client:      suite.operator,
 		Credentials: &controller.ConsentedSecrets{Metadata: labelled{live, v1alpha1.LabelCredential}, Live: live},
 		Transports:  &controller.Transports{Egress: egress, Clock: w.clock},
-		Metrics:     controller.NewMetrics(w.clock), Egress: egress, Clock: w.clock,
+		Metrics:     controller.NewMetrics(w.clock), Egress: egress, Clock: w.clock, ConsentURL: w.consentURL(),
 	}
 	_, err := clients.Reconcile(w.ctx(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: w.namespace, Name: "bills"}})
 	w.must(err)
@@ -154,6 +168,13 @@ func (w *world) checkClient() {
 // createAccount makes the account, with a consent to import.
 func (w *world) createAccount() {
 	w.t.Helper()
+	if w.codes {
+		account := w.newAccount()
+		account.Spec.ImportRefreshTokenRef = v1alpha1.SecretKeyReference{}
+		account.Spec.Consent.Link = v1alpha1.LinkAlways
+		w.create(account)
+		return
+	}
 	w.create(w.newSource(), w.newAccount())
 }
 
