@@ -22,15 +22,15 @@ RUN ?=
 # runs in processes of its own is not seen that way, so such tests read this variable: it changes with every source file.
 inputs = $$(git ls-files -z --cached --others --exclude-standard -- ':!docs' ':!*.md' | xargs -0 cat -- 2>/dev/null | git hash-object --stdin)
 
-MODULES := . hack/controlplane hack/tools
+MODULES := . hack/controlplane hack/tools test/authserver
 
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: build controlplane tools ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+test: build controlplane tools authserver ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  go test -json -p 2 $(RACE) -timeout 20m $(if $(COUNT),-count=$(COUNT)) $(if $(RUN),-run '$(RUN)') $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: fuzz
@@ -85,6 +85,10 @@ verify: tools ## Generate, check that modules are tidy, lint, and fail if anythi
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl, once.
 	@hack/controlplane/build.sh
+
+.PHONY: authserver
+authserver: ## Build the authorization server that the end-to-end tests connect to, once.
+	@test/authserver/build.sh
 
 .PHONY: tools
 tools: ## Build controller-gen, crd-ref-docs, kustomize and golangci-lint, once.
