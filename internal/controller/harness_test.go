@@ -58,6 +58,10 @@ func newStage(ctx context.Context, lifetime time.Duration, reuse ...provider.Reu
 		{Contract: provider.SmartBusiness, ClientID: businessID, ClientSecret: s.secret, Scopes: []string{"contact", "invoices"}, AccessTokenLifetime: lifetime},
 		{Contract: provider.Smartbills, ClientID: billsID, ClientSecret: s.secret, Accounts: []string{"acct_8f2"}, AccessTokenLifetime: lifetime, AllowBasic: true},
 	}
+	for i, name := range []string{"business", "bills"} {
+		registrations[i].RedirectURIs = []string{consentURL + "/callback/" + s.namespace + "/" + name}
+		registrations[i].NameUser = true
+	}
 	for _, policy := range reuse {
 		registrations[0].Reuse, registrations[1].Reuse = policy, policy
 	}

@@ -72,7 +72,7 @@ func start(ctx context.Context, seen *wire, options ctrl.Options, in seal.Journa
 		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: workers,
 		Limits: pace.Limits{Namespace: 32, Total: 64}, MaxAccounts: maxAccounts,
 		Clock: suite.clock, Metrics: measured, InFlight: started.inFlight,
-		Journal: journal, TakeoverWait: 30 * time.Second,
+		Journal: journal, TakeoverWait: 30 * time.Second, ConsentURL: consentURL,
 	})).To(Succeed())
 	ended := make(chan error, 1)
 	go func() { ended <- manager.Start(running) }()
