@@ -33,6 +33,16 @@ test: build controlplane tools authserver ## Run all tests against a real API se
 	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  go test -json -p 2 $(RACE) -timeout 20m $(if $(COUNT),-count=$(COUNT)) $(if $(RUN),-run '$(RUN)') $(PACKAGES) | go run ./hack/testsum
 
+.PHONY: browser
+browser: ## Install Chromium, for the tests in a browser (Debian and Ubuntu; needs root). Without one they are skipped.
+	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; }
+	@chromium --version
+
+.PHONY: pictures
+pictures: ## Take pictures of the consent pages into docs/pictures, with Chromium.
+	@mkdir -p docs/pictures
+	@PICTURES='$(CURDIR)/docs/pictures' go test ./internal/consent -count=1 -run TestPicturesOfThePages
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of what strangers write, one after the other, each for FUZZTIME=10m. PACKAGES selects.
 	@hack/fuzz.sh '$(or $(FUZZTIME),10m)' $(PACKAGES)

@@ -46,7 +46,7 @@ func TestFaultsAreFound(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"a link to nowhere":                       {"[a](docs/nowhere.md)", "docs/nowhere.md"},
 		"a link to a heading that is not there":   {"[a](docs/operations.md#nowhere)", "#nowhere"},
-		"a path that is gone":                     {"`internal/consent`", "internal/consent"},
+		"a path that is gone":                     {"`internal/browser`", "internal/browser"},
 		"a path with a misspelt first folder":     {"`internel/oauth`", "internel/oauth"},
 		"a file that is gone":                     {"`gone.go`", "gone.go"},
 		"a path in a command":                     {"```sh\nkubectl apply -k config/nowhere\n```", "config/nowhere"},

@@ -603,4 +603,11 @@ type OAuthClientStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	RedirectURI string `json:"redirectURI,omitempty"`
+
+	// clientID is the client identifier as the Secret that spec.clientIDRef names holds it: the consent pages, which read no
+	// Secrets, send a person on with it. Absent where spec.clientID says it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	ClientID string `json:"clientID,omitempty"`
 }

@@ -1,5 +1,5 @@
-// Command oauth-operator runs the controllers. It parses flags, wires the manager, and sees to it that nothing that is
-// in flight is lost when the process ends; everything else lives in internal/.
+// Command oauth-operator runs the controllers, or the consent pages, or both. It parses flags, wires the manager and the
+// servers, and sees to it that nothing that is in flight is lost when the process ends; everything else lives in internal/.
 package main
 
 import (
@@ -54,7 +54,11 @@ func main() {
 		os.Exit(2)
 	}
 	setLogger(options.verbosity)
-	if err := run(ctrl.SetupSignalHandler(), options); err != nil {
+	serve := run
+	if options.serve == serveConsent {
+		serve = runConsent
+	}
+	if err := serve(ctrl.SetupSignalHandler(), options); err != nil {
 		slog.Error("the operator ends", "error", err)
 		os.Exit(1)
 	}
@@ -81,6 +85,11 @@ func runWith(ctx context.Context, options options, journal *seal.Journal) error 
 	if err != nil {
 		return err
 	}
+	if options.serve == serveAll {
+		if err := addConsent(manager, config, options); err != nil {
+			return err
+		}
+	}
 	inFlight := &controller.InFlight{}
 	if err := setup(ctx, manager, config, options, inFlight, journal); err != nil {
 		return err
@@ -101,9 +110,9 @@ func drain(inFlight *controller.InFlight) error {
 }
 
 func newManager(config *rest.Config, options options) (ctrl.Manager, error) {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("register the types: %w", err)
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
 	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                 scheme,
@@ -125,6 +134,14 @@ func newManager(config *rest.Config, options options) (ctrl.Manager, error) {
 	return manager, errors.Join(manager.AddHealthzCheck("ping", healthz.Ping), manager.AddReadyzCheck("ping", healthz.Ping))
 }
 
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("register the types: %w", err)
+	}
+	return scheme, nil
+}
+
 func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, options options, inFlight *controller.InFlight, journal *seal.Journal) error {
 	starting, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
@@ -144,7 +161,7 @@ func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, optio
 		Namespace: options.namespace, ClusterID: clusterID, Egress: egress, Workers: options.workers,
 		Limits: pace.Limits{Namespace: options.maxInNamespace, Total: options.maxRequests}, MaxAccounts: options.maxAccounts,
 		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight, Journal: journal, TakeoverWait: options.takeoverWait,
-		ConsentURL: options.consentURL,
+		ConsentURL: options.consentBase(),
 	})
 }
 

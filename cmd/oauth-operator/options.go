@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -41,8 +42,23 @@ type options struct {
 	allowLoopback  bool
 	journalDir     string
 	takeoverWait   time.Duration
-	consentURL     string
+
+	serve          string
+	consentURL     *url.URL
+	consentAddress string
+	consentKeys    string
+	trustedProxies []netip.Prefix
 }
+
+// What a process serves.
+const (
+	serveManager = "manager"
+	serveConsent = "consent"
+	serveAll     = "all"
+)
+
+// maxConsentURL leaves room for a namespace and a name in a redirect URI.
+const maxConsentURL = 1024
 
 func parseOptions(args []string, getenv func(string) string, output io.Writer) (options, error) {
 	var parsed options
@@ -61,8 +77,12 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	flags.IntVar(&parsed.burst, "kube-api-burst", 400, "requests to the API server at once")
 	flags.StringVar(&parsed.journalDir, "journal-dir", "/var/lib/oauth-operator/journal", "a folder of this pod's own that outlives its containers, such as an emptyDir: it holds, encrypted, what token requests brought until the API server has it")
 	flags.DurationVar(&parsed.takeoverWait, "takeover-wait", 6*time.Minute, "for how long the unfinished token request of another replica is left to it, once that is announced, where the provider forgives no second use of a refresh token (15s to 1h)")
-	flags.StringVar(&parsed.consentURL, "consent-url", "", "where the pages are on which a person consents, as everybody's browser reaches them, such as https://oauth.example.com; empty: accounts get no links")
 	flags.IntVar(&parsed.verbosity, "v", 0, "verbosity of the log; more than 5 counts as 5, since the client library then prints the bodies of Secrets")
+	flags.StringVar(&parsed.serve, "serve", serveManager, "manager: refresh tokens; consent: show people the pages where they consent, facing the internet; all: both in one process, for demos")
+	consentURL := flags.String("consent-url", getenv("CONSENT_URL"), "the public URL of the consent pages, such as https://oauth.example.com or https://example.com/oauth, alike for manager and consent: redirect URIs and links begin with it; default: the environment variable CONSENT_URL")
+	flags.StringVar(&parsed.consentAddress, "consent-bind-address", ":8082", "the address of the consent pages, for a proxy that has the certificate for --consent-url")
+	flags.StringVar(&parsed.consentKeys, "consent-keys", "", "the folder where the Secret oauth-operator-consent is mounted; with --serve=all it may be absent: the Secret is then read from the API server")
+	proxies := flags.String("trusted-proxies", "", "the proxies in front of the consent pages, as CIDRs separated by commas: they alone are believed when they say in X-Forwarded-For whom they ask for")
 	cidrs := flags.String("allow-cidrs", "", "private networks that token endpoints may lie in, as CIDRs separated by commas")
 	flags.BoolVar(&parsed.allowLoopback, "insecure-allow-loopback", false, "allow token endpoints on this machine, and http:// there; for tests and demos only")
 	if err := flags.Parse(args); err != nil {
@@ -70,16 +90,26 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	}
 	parsed.qps = float32(*qps)
 	var err error
-	if parsed.allowCIDRs, err = parseCIDRs(*cidrs); err != nil {
+	if parsed.allowCIDRs, err = parseCIDRs("--allow-cidrs", *cidrs); err != nil {
+		return options{}, err
+	}
+	if parsed.trustedProxies, err = parseCIDRs("--trusted-proxies", *proxies); err != nil {
+		return options{}, err
+	}
+	if parsed.consentURL, err = parseConsentURL(*consentURL, parsed.allowLoopback); err != nil {
 		return options{}, err
 	}
 	return parsed, parsed.check(flags.Args())
 }
 
 func (o options) check(rest []string) error {
-	switch {
-	case len(rest) > 0:
+	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q: all settings are flags", rest[0])
+	}
+	if err := o.checkConsent(); err != nil || o.serve == serveConsent {
+		return err
+	}
+	switch {
 	case o.namespace == "":
 		return errors.New("set --namespace, or the environment variable POD_NAMESPACE, to the operator's own namespace")
 	case o.workers < 1 || o.workers > 256:
@@ -94,29 +124,56 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("--kube-api-qps must be more than 0 and at most %d, --kube-api-burst at least 1", maxQPS)
 	case o.journalDir == "":
 		return errors.New("--journal-dir must name a folder")
-	case o.consentURL != "" && !isPublicBase(o.consentURL):
-		return errors.New("--consent-url must be a URL such as https://oauth.example.com or https://example.com/oauth, without query, fragment and a slash at its end")
 	case o.takeoverWait < shortestTakeoverWait || o.takeoverWait > time.Hour:
 		return fmt.Errorf("--takeover-wait must be from %s to 1h", shortestTakeoverWait)
 	}
 	return nil
 }
 
-// maxConsentURL leaves room for what follows the base in a link, of which the schema takes 2048 bytes at least.
-const maxConsentURL = 1024
-
-// isPublicBase reports whether text can be the beginning of links. A browser keeps its cookies, which are for secure places
-// only, on this machine without TLS as well.
-func isPublicBase(text string) bool {
-	parsed, err := url.Parse(text)
-	if err != nil || len(text) > maxConsentURL || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" || parsed.ForceQuery || strings.ContainsAny(text, "#% \"\\") ||
-		strings.HasSuffix(text, "/") {
-		return false
+// checkConsent looks at what the consent pages need. They need nothing else.
+func (o options) checkConsent() error {
+	switch {
+	case o.serve != serveManager && o.serve != serveConsent && o.serve != serveAll:
+		return errors.New("--serve must be manager, consent or all")
+	case o.serve != serveManager && o.consentURL == nil:
+		return errors.New("set --consent-url, or the environment variable CONSENT_URL, to the public URL of the consent pages")
+	case o.serve == serveConsent && o.consentKeys == "":
+		return errors.New("set --consent-keys to the folder where the Secret oauth-operator-consent is mounted")
 	}
-	return parsed.Scheme == "https" || parsed.Scheme == "http" && (parsed.Hostname() == "localhost" || strings.HasPrefix(parsed.Hostname(), "127."))
+	return nil
 }
 
-func parseCIDRs(list string) ([]netip.Prefix, error) {
+// parseConsentURL reads what providers have registered as the beginning of redirect URIs: it has to be one text for ever.
+func parseConsentURL(text string, allowLoopback bool) (*url.URL, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // absent, which is no error
+	}
+	parsed, err := url.Parse(text)
+	switch {
+	case err != nil || parsed.Host == "" || len(text) > maxConsentURL:
+		return nil, errors.New("--consent-url must be a URL such as https://oauth.example.com")
+	case parsed.Scheme != "https" && (parsed.Scheme != "http" || !allowLoopback || !isLoopback(parsed.Hostname())):
+		return nil, errors.New("--consent-url must begin with https:// (http:// is for this machine, with --insecure-allow-loopback)")
+	case parsed.User != nil || parsed.RawQuery != "" || parsed.ForceQuery || strings.Contains(text, "#"):
+		return nil, errors.New("--consent-url must have no user, query or fragment")
+	case parsed.Scheme == "https" && parsed.Port() == "443": // browsers leave it out, and what they say is compared
+		return nil, errors.New("--consent-url must not have the port 443, which https:// has by itself")
+	case !consentURLShape().MatchString(text):
+		return nil, errors.New("--consent-url must be in lower case, and must not end with a slash: a host, perhaps a port, perhaps a path of letters, digits, '-', '_', '.' and '/'")
+	}
+	return parsed, nil
+}
+
+func consentURLShape() *regexp.Regexp {
+	return regexp.MustCompile(`^https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+func parseCIDRs(flagName, list string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for text := range strings.SplitSeq(list, ",") {
 		if text = strings.TrimSpace(text); text == "" {
@@ -124,7 +181,7 @@ func parseCIDRs(list string) ([]netip.Prefix, error) {
 		}
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("--allow-cidrs: %q is not a network such as 10.20.0.0/16", text)
+			return nil, fmt.Errorf("%s: %q is not a network such as 10.20.0.0/16", flagName, text)
 		}
 		prefixes = append(prefixes, prefix.Masked())
 	}
@@ -163,4 +220,12 @@ func addressesOf(ctx context.Context, server string) ([]netip.AddrPort, error) {
 		denied[i] = netip.AddrPortFrom(address.Unmap(), uint16(port))
 	}
 	return denied, nil
+}
+
+// consentBase is the public URL as text: "" if there is none.
+func (o options) consentBase() string {
+	if o.consentURL == nil {
+		return ""
+	}
+	return o.consentURL.String()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -27,9 +28,18 @@ func defaults(changes ...func(*options)) options {
 		namespace: "operators", leaderElect: true, metricsAddress: ":8080", probeAddress: ":8081",
 		workers: 32, maxRequests: 64, maxInNamespace: 32, qps: 200, burst: 400,
 		journalDir: "/var/lib/oauth-operator/journal", takeoverWait: 6 * time.Minute,
+		serve: "manager", consentAddress: ":8082",
 	}
 	for _, change := range changes {
 		change(&parsed)
+	}
+	return parsed
+}
+
+func mustParse(text string) *url.URL {
+	parsed, err := url.Parse(text)
+	if err != nil {
+		panic(err)
 	}
 	return parsed
 }
@@ -52,10 +62,18 @@ func TestOptions(t *testing.T) {
 		"networks, with empty members": {"--allow-cidrs=10.20.30.40/16,,fd00::/8,", defaults(func(o *options) {
 			o.allowCIDRs = []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("fd00::/8")}
 		})},
-		"loopback":              {"--insecure-allow-loopback", defaults(func(o *options) { o.allowLoopback = true })},
-		"a kubeconfig is taken": {"--kubeconfig=", defaults()},
-		"a journal elsewhere":   {"--journal-dir=/j", defaults(func(o *options) { o.journalDir = "/j" })},
-		"the shortest wait":     {"--takeover-wait=15s", defaults(func(o *options) { o.takeoverWait = 15 * time.Second })},
+		"loopback":                            {"--insecure-allow-loopback", defaults(func(o *options) { o.allowLoopback = true })},
+		"a kubeconfig is taken":               {"--kubeconfig=", defaults()},
+		"a journal elsewhere":                 {"--journal-dir=/j", defaults(func(o *options) { o.journalDir = "/j" })},
+		"a manager that knows the public URL": {"--consent-url=https://example.com/oauth", defaults(func(o *options) { o.consentURL = mustParse("https://example.com/oauth") })},
+		"the pages alone, behind proxies": {"--serve=consent --consent-url=https://oauth.example.com --consent-keys=/keys --trusted-proxies=10.0.0.0/8,fd00::/8 --consent-bind-address=:1", defaults(func(o *options) {
+			o.serve, o.consentURL, o.consentKeys, o.consentAddress = "consent", mustParse("https://oauth.example.com"), "/keys", ":1"
+			o.trustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+		})},
+		"both, on this machine": {"--serve=all --insecure-allow-loopback --consent-url=http://localhost:8082", defaults(func(o *options) {
+			o.serve, o.consentURL, o.allowLoopback = "all", mustParse("http://localhost:8082"), true
+		})},
+		"the shortest wait": {"--takeover-wait=15s", defaults(func(o *options) { o.takeoverWait = 15 * time.Second })},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parseOptions(strings.Fields(c.args), inPod, &strings.Builder{})
@@ -71,6 +89,20 @@ func TestOptions(t *testing.T) {
 
 func TestOptionsThatAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ args, want string }{
+		"another thing to serve":          {"--serve=pages", "manager, consent or all"},
+		"pages without a URL":             {"--serve=consent --consent-keys=/keys", "--consent-url"},
+		"pages without keys":              {"--serve=consent --consent-url=https://oauth.example.com", "--consent-keys"},
+		"a URL without TLS":               {"--consent-url=http://oauth.example.com", "https://"},
+		"a URL of this machine, unasked":  {"--consent-url=http://localhost", "--insecure-allow-loopback"},
+		"a URL without TLS elsewhere":     {"--insecure-allow-loopback --consent-url=http://oauth.example.com", "https://"},
+		"a URL with a slash at its end":   {"--consent-url=https://oauth.example.com/", "slash"},
+		"a URL in capital letters":        {"--consent-url=https://OAuth.example.com", "lower case"},
+		"a URL with dots for folders":     {"--consent-url=https://oauth.example.com/a/../b", "lower case"},
+		"a URL with the usual port":       {"--consent-url=https://oauth.example.com:443", "443"},
+		"a URL with a query":              {"--consent-url=https://oauth.example.com?a=b", "query"},
+		"a URL with a user":               {"--consent-url=https://a@oauth.example.com", "user"},
+		"a path for a URL":                {"--consent-url=/oauth", "https://oauth.example.com"},
+		"proxies that are no networks":    {"--trusted-proxies=ingress", "--trusted-proxies"},
 		"an argument that is no flag":     {"now", `"now"`},
 		"a flag that does not exist":      {"--leader", "leader"},
 		"no worker":                       {"--max-concurrent-reconciles=0", "from 1 to 256"},

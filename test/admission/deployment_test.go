@@ -20,10 +20,16 @@ import (
 // operatorPod is the pod that the operator's Deployment would make.
 func operatorPod(ctx context.Context) *corev1.Pod {
 	GinkgoHelper()
+	return podOf(ctx, operatorName)
+}
+
+// podOf is the pod that a Deployment in the operator's namespace would make.
+func podOf(ctx context.Context, name string) *corev1.Pod {
+	GinkgoHelper()
 	deployment := &appsv1.Deployment{}
-	Expect(suite.admin.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}, deployment)).To(Succeed())
+	Expect(suite.admin.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: name}, deployment)).To(Succeed())
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: operatorName, Labels: deployment.Spec.Template.Labels},
+		ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: name, Labels: deployment.Spec.Template.Labels},
 		Spec:       deployment.Spec.Template.Spec,
 	}
 }
@@ -36,6 +42,36 @@ var _ = Describe("the operator's namespace", func() {
 
 		pod.Spec.Containers[0].SecurityContext = nil
 		Expect(suite.admin.Create(ctx, pod, client.DryRunAll)).To(MatchError(ContainSubstring("violates PodSecurity \"restricted:latest\"")))
+	})
+})
+
+var _ = Describe("the consent pages' pod", func() {
+	It("is admitted under the restricted profile, writes nothing to its disk and has its keys mounted", func(ctx SpecContext) {
+		pod := podOf(ctx, consentName)
+		Expect(pod.Spec.ServiceAccountName).To(Equal(consentName))
+		Expect(suite.admin.Create(ctx, pod.DeepCopy(), client.DryRunAll)).To(Succeed())
+		container := pod.Spec.Containers[0]
+		Expect(container.SecurityContext.ReadOnlyRootFilesystem).To(Equal(ptr.To(true)))
+		Expect(container.VolumeMounts).To(HaveExactElements(HaveField("ReadOnly", true)))
+		Expect(pod.Spec.Volumes).To(HaveExactElements(HaveField("Secret.SecretName", consentName)))
+		Expect(container.Args).To(ContainElements("--serve=consent", "--consent-keys="+container.VolumeMounts[0].MountPath))
+		Expect(container.EnvFrom).To(BeEmpty())
+	})
+
+	It("is what the Service reaches, on the port of the pages", func(ctx SpecContext) {
+		service := &corev1.Service{}
+		Expect(suite.admin.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: consentName}, service)).To(Succeed())
+		pod := podOf(ctx, consentName)
+		for name, value := range service.Spec.Selector {
+			Expect(pod.Labels).To(HaveKeyWithValue(name, value))
+		}
+		Expect(service.Spec.Ports).To(HaveLen(1))
+		Expect(pod.Spec.Containers[0].Ports).To(ContainElement(And(
+			HaveField("Name", service.Spec.Ports[0].TargetPort.StrVal), HaveField("ContainerPort", BeEquivalentTo(8082)))))
+		Expect(service.Spec.Type).To(Equal(corev1.ServiceTypeClusterIP))
+		for name := range service.Spec.Selector {
+			Expect(operatorPod(ctx).Labels[name]).NotTo(Equal(service.Spec.Selector[name]))
+		}
 	})
 })
 

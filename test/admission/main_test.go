@@ -8,6 +8,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 	operatorNamespace = "oauth-operator-system"
 	operatorName      = "oauth-operator"
 	keyringName       = "oauth-operator-keyring"
+	consentName       = "oauth-operator-consent"
 )
 
 var suite struct {
@@ -38,7 +40,9 @@ var suite struct {
 	admin client.Client
 	// operator acts as the operator's ServiceAccount, with a token of its own.
 	operator client.Client
-	// rendered is config/default, as kubectl renders it.
+	// consent acts as the ServiceAccount of the consent pages, with a token of its own.
+	consent client.Client
+	// rendered is config/default and config/consent, as kubectl renders them.
 	rendered []byte
 	// kubeconfig is the path of a kubeconfig of the admin, for kubectl.
 	kubeconfig string
@@ -54,11 +58,11 @@ func TestAdmission(t *testing.T) {
 var _ = BeforeSuite(func(ctx SpecContext) {
 	var err error
 	suite.cluster, err = cluster.Start(ctx, cluster.Options{
-		Manifests: []string{config("default")}, ControllerManager: true, Log: GinkgoWriter,
+		Manifests: []string{config("default"), config("consent")}, ControllerManager: true, Log: GinkgoWriter,
 	})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(suite.cluster.Stop()).To(Succeed()) })
-	suite.rendered = render(ctx, "default")
+	suite.rendered = slices.Concat(render(ctx, "default"), []byte("\n---\n"), render(ctx, "consent"))
 	suite.kubeconfig = filepath.Join(GinkgoT().TempDir(), "kubeconfig")
 	Expect(suite.cluster.WriteKubeconfig(suite.kubeconfig, suite.cluster.Admin)).To(Succeed())
 
@@ -72,6 +76,9 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	asOperator, err := suite.cluster.ServiceAccountConfig(ctx, operatorNamespace, operatorName)
 	Expect(err).NotTo(HaveOccurred())
 	suite.operator = newClient(asOperator)
+	asConsent, err := suite.cluster.ServiceAccountConfig(ctx, operatorNamespace, consentName)
+	Expect(err).NotTo(HaveOccurred())
+	suite.consent = newClient(asConsent)
 
 	createUsers(ctx)
 	awaitPolicies(ctx)

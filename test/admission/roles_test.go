@@ -16,7 +16,10 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
 
-const operatorUser = "system:serviceaccount:" + operatorNamespace + ":" + operatorName
+const (
+	operatorUser = "system:serviceaccount:" + operatorNamespace + ":" + operatorName
+	consentUser  = "system:serviceaccount:" + operatorNamespace + ":" + consentName
+)
 
 // goldenRoles are all rights that an installation hands out, and to whom. Whoever adds a line here has thought about it.
 const goldenRoles = `
@@ -28,6 +31,9 @@ ClusterRole oauth-operator
   events.events.k8s.io: create patch
 ClusterRole oauth-operator-admin, added to admin
   oauthclients.oauth-operator.dev: create delete patch update
+ClusterRole oauth-operator-consent
+  connectedaccounts.oauth-operator.dev oauthclients.oauth-operator.dev: get
+  connectedaccounts/status.oauth-operator.dev: update
 ClusterRole oauth-operator-edit, added to edit
   connectedaccounts.oauth-operator.dev: create delete patch update
 ClusterRole oauth-operator-view, added to view
@@ -38,6 +44,8 @@ Role oauth-operator-system/oauth-operator
   events: create patch
 ClusterRoleBinding oauth-operator
   ClusterRole oauth-operator to ServiceAccount oauth-operator-system/oauth-operator
+ClusterRoleBinding oauth-operator-consent
+  ClusterRole oauth-operator-consent to ServiceAccount oauth-operator-system/oauth-operator-consent
 RoleBinding oauth-operator-system/oauth-operator
   Role oauth-operator to ServiceAccount oauth-operator-system/oauth-operator
 `
@@ -75,6 +83,11 @@ var _ = Describe("S44 the roles", func() {
 			"oauthclients":             "get list watch",
 			"oauthclients/status":      "update",
 			"connectedaccounts":        "get list watch",
+			"connectedaccounts/status": "update",
+		}),
+		Entry("what the consent pages have: they read what they are asked for, and list nothing", consentUser, map[string]string{
+			"oauthclients":             "get",
+			"connectedaccounts":        "get",
 			"connectedaccounts/status": "update",
 		}),
 	)

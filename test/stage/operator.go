@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 )
 
 const (
@@ -127,6 +128,9 @@ func environmentOf(deployment *appsv1.Deployment) ([]string, error) {
 	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
 		value := variable.Value
 		if from := variable.ValueFrom; from != nil {
+			if from.ConfigMapKeyRef != nil && ptr.Deref(from.ConfigMapKeyRef.Optional, false) {
+				continue // there is no such ConfigMap here; who wants the variable names it in Env
+			}
 			if from.FieldRef == nil || from.FieldRef.FieldPath != "metadata.namespace" {
 				return nil, fmt.Errorf("the Deployment takes %s from something that is not known here", variable.Name)
 			}
