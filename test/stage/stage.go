@@ -57,6 +57,8 @@ type Options struct {
 	Reuse provider.ReusePolicy
 	// Registrations are further clients at the provider, beside those of the samples.
 	Registrations []provider.Registration
+	// Consent has a front for the consent pages: their public URL is then known before anything is set up.
+	Consent bool
 	// Log receives a line for each step. Nil discards them.
 	Log io.Writer
 }
@@ -65,6 +67,8 @@ type Options struct {
 type Stage struct {
 	Cluster  *cluster.Cluster
 	Provider *Provider
+	// Front is where people reach the consent pages, with Options.Consent.
+	Front *Front
 	// Dir is the folder of the run: logs of all programs (*.log), kubeconfigs, the ledger, and the cluster's own folder.
 	Dir string
 	// Root is the checkout.
@@ -95,6 +99,11 @@ func Start(ctx context.Context, options Options) (_ *Stage, err error) {
 			err = errors.Join(fmt.Errorf("set the stage: %w", err), s.Stop())
 		}
 	}()
+	if options.Consent {
+		if s.Front, err = s.startFront(ctx); err != nil {
+			return s, err
+		}
+	}
 	// Both take seconds and neither needs the other.
 	built := make(chan error, 1)
 	go func() { built <- s.buildPrograms(ctx) }()
@@ -123,6 +132,9 @@ func (s *Stage) Stop() error {
 		if process := processes[i]; !process.Ended() {
 			errs = append(errs, process.Stop())
 		}
+	}
+	if s.Front != nil {
+		errs = append(errs, s.Front.stop())
 	}
 	if s.Cluster != nil {
 		errs = append(errs, s.Cluster.Stop())
