@@ -53,6 +53,11 @@ test-faults: build controlplane ## Kill, stop and cut off the real operator at e
 	@hack/mutants/build.sh bin/mutants > bin/mutants.flags
 	@KUBEBUILDER_ASSETS='$(ASSETS)' bin/faults --full --seed=$(or $(SEED),1) --operator=bin/oauth-operator --expect-losses $$(cat bin/mutants.flags)
 
+.PHONY: test-rotations
+test-rotations: build controlplane authserver ## Connect 50 accounts at an OAuth server that is not ours, and spend 1,000 refresh tokens there. ROTATIONS=1000. Three minutes.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' ROTATIONS=$(or $(ROTATIONS),1000) \
+	  go test -count=1 -v -run '^TestConnectRotateRevokeReconnect$$' ./test/e2e
+
 .PHONY: test-mutants
 test-mutants: controlplane tools ## Break the code in many small ways and want the tests to notice each.
 	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/run.sh
