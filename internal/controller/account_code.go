@@ -2,8 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -185,6 +183,7 @@ func (s *spend) describeCode(facts *lifecycle.Facts, template seal.Credential) {
 	if held.State == lifecycle.CredentialNone {
 		template.GrantSequence = facts.HighestRotation + 1 // somebody may have erased the status: later than any grant before
 	}
+	template.Origins = slices.Concat(template.Origins, lifecycle.RevocationOrigins(facts.Client))
 	template.Lineage, template.ClaimSequence, template.Issuer = string(uuid.NewUUID()), s.spending.ClaimSequence, facts.Client.Spec.Issuer
 	s.receipt = seal.Receipt{
 		ClaimID: s.claimID, Attempt: 1, Template: template, DefaultLifetime: lifecycle.DefaultLifetime(facts.Client),
@@ -309,15 +308,4 @@ func (r *AccountReconciler) tellConsent(before, after *v1alpha1.ConnectedAccount
 	case v1alpha1.AuthorizationWasDenied, v1alpha1.AuthorizationRejected, v1alpha1.AuthorizationInDoubt, v1alpha1.AuthorizationExpired:
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, "ConsentFailed", "Authorize", "%s: %s", is.Result, is.Reason)
 	}
-}
-
-var errNoConsentKeys = errors.New("the keyring has no keys for links and codes")
-
-// consentData is what the Secret of the consent server is to hold.
-func consentData(keyring *seal.Keyring) (map[string][]byte, error) {
-	data := keyring.ConsentData()
-	if data == nil {
-		return nil, fmt.Errorf("write the Secret of the consent server: %w", errNoConsentKeys)
-	}
-	return data, nil
 }

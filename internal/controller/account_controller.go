@@ -120,7 +120,11 @@ func (r *AccountReconciler) carryOut(ctx context.Context, request ctrl.Request, 
 	}
 	now := r.Clock.Now()
 	status := lifecycle.Status(facts, done, now)
-	if _, err := r.writeStatus(ctx, facts, status); err != nil {
+	written, err := r.writeStatus(ctx, facts, status)
+	if err == nil {
+		err = r.hold(ctx, facts, written)
+	}
+	if err != nil {
 		return abandoned(err)
 	}
 	r.Metrics.observe(request.NamespacedName, &status, facts.Secret == lifecycle.SecretCurrent, now)
@@ -154,6 +158,8 @@ func (r *AccountReconciler) act(ctx context.Context, facts *lifecycle.Facts, pla
 		err = r.importToken(ctx, facts)
 	case lifecycle.Adopt:
 		err = r.adopt(ctx, facts)
+	case lifecycle.Revoke:
+		err = r.revoke(ctx, facts)
 	case lifecycle.Reseal:
 		err = r.sealAnew(ctx, facts, func(*seal.Credential) {})
 	case lifecycle.Approve:

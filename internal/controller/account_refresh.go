@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -150,6 +151,11 @@ func (s *spend) describe(facts *lifecycle.Facts, plan lifecycle.Plan, template, 
 	template.IssuedTime, template.ExpirationTime, template.Scopes = held.IssuedTime, held.ExpirationTime, held.Scopes
 	template.GrantTime, template.GrantedScopes, template.Approved = held.GrantTime, held.GrantedScopes, held.Approved
 	template.Captured = declaredCaptures(facts.Client, held.Captured)
+	for _, origin := range lifecycle.RevocationOrigins(facts.Client) {
+		if slices.Contains(held.Origins, origin) && !slices.Contains(template.Origins, origin) {
+			template.Origins = append(template.Origins, origin) // as consented to, and no other
+		}
+	}
 	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Forgiven: lifecycle.Grace(facts.Client) > 0}
 	if plan.Claim {
 		s.spending.ClaimID = s.claimID

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -55,8 +56,15 @@ func link(ctx context.Context, account *v1alpha1.ConnectedAccount) string {
 // pagesKeys are what the consent server has.
 func pagesKeys(ctx context.Context) *seal.ConsentKeys {
 	GinkgoHelper()
-	keys, err := seal.ParseConsentKeys(get(ctx, pagesSecret()).Data)
-	Expect(err).NotTo(HaveOccurred())
+	var keys *seal.ConsentKeys
+	Eventually(func() error {
+		mounted := pagesSecret()
+		err := suite.admin.Get(ctx, ctrlclient.ObjectKeyFromObject(mounted), mounted)
+		if err == nil {
+			keys, err = seal.ParseConsentKeys(mounted.Data)
+		}
+		return err
+	}).Should(Succeed())
 	return keys
 }
 
@@ -460,5 +468,82 @@ var _ = Describe("A code", func() {
 		becomesReady(ctx, account)
 		Expect(get(ctx, account.DeepCopy()).Status.Scopes).To(ConsistOf(v1alpha1.Scope("invoices"), v1alpha1.Scope("contact")))
 		Expect(get(ctx, account.DeepCopy()).Status.AuthorizationURL).To(BeEmpty())
+	})
+})
+
+var _ = Describe("A deleted account", func() {
+	revoking := func(account *v1alpha1.ConnectedAccount) {
+		account.Spec.DeletionPolicy = v1alpha1.DeletionRevoke
+		account.Annotations = map[string]string{v1alpha1.AnnotationAllowDelete: account.Name}
+	}
+	live := func(s *stage) int {
+		count := 0
+		for _, issued := range s.provider.IssuedTokens() {
+			if issued.Refresh && issued.Live {
+				count++
+			}
+		}
+		return count
+	}
+	gone := func(ctx context.Context, account *v1alpha1.ConnectedAccount) func() bool {
+		return func() bool {
+			return apierrors.IsNotFound(suite.admin.Get(ctx, ctrlclient.ObjectKeyFromObject(account), account.DeepCopy()))
+		}
+	}
+
+	It("has its grant revoked where that is asked for, by one request, and is gone then", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("a", "bills", revoking)
+		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		Eventually(func() []string { return get(ctx, account.DeepCopy()).Finalizers }).Should(ConsistOf(v1alpha1.FinalizerRevoke))
+		rotates(ctx, account)
+		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
+		Eventually(gone(ctx, account)).Should(BeTrue())
+		Expect(live(s)).To(BeZero())
+		Expect(s.provider.RevocationRequests()).To(Equal(1))
+	})
+
+	It("leaves the grant alone where nobody asks for that", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("a", "bills", revoking, func(a *v1alpha1.ConnectedAccount) { a.Spec.DeletionPolicy = "" })
+		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		Expect(get(ctx, account.DeepCopy()).Finalizers).To(BeEmpty())
+		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
+		Eventually(gone(ctx, account)).Should(BeTrue())
+		Expect(live(s)).To(Equal(1))
+		Expect(s.provider.RevocationRequests()).To(BeZero())
+	})
+
+	It("H85 is gone after two minutes though its grant could not be revoked", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("a", "bills", revoking)
+		s.connectedBy(ctx, "alice", s.bills(s.withConsent(provider.Smartbills)), account)
+		Eventually(func() []string { return get(ctx, account.DeepCopy()).Finalizers }).Should(ConsistOf(v1alpha1.FinalizerRevoke))
+		Expect(s.provider.SetAvailable(false)).To(Succeed())
+		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
+		Eventually(suite.logs.String).Should(ContainSubstring("the grant of a deleted account is not revoked yet"))
+		Expect(gone(ctx, account)()).To(BeFalse())
+		suite.clock.ahead.Add(int64(2 * time.Minute))
+		Eventually(gone(ctx, account)).Should(BeTrue())
+		Expect(live(s)).To(Equal(1))
+	})
+
+	It("S12 sends nothing to a revocation endpoint that was moved to another host", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("a", "bills", revoking)
+		owner := s.bills(s.withConsent(provider.Smartbills))
+		s.connectedBy(ctx, "alice", owner, account)
+		Eventually(func() []string { return get(ctx, account.DeepCopy()).Finalizers }).Should(ConsistOf(v1alpha1.FinalizerRevoke))
+		other, err := provider.Start(provider.Options{TLS: true, Registrations: []provider.Registration{{Contract: provider.Smartbills, ClientID: billsID, ClientSecret: s.secret}}})
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(func() { Expect(other.Close()).To(Succeed()) })
+		change(ctx, owner, func(owner *v1alpha1.OAuthClient) {
+			owner.Spec.Endpoints.Revocation = v1alpha1.Endpoint(other.RevocationEndpoint(provider.Smartbills))
+		})
+		rests(ctx, account)
+		Expect(authorized(ctx, account)()).To(Equal("True Authorized"))
+		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
+		Eventually(gone(ctx, account)).Should(BeTrue())
+		Expect(other.RevocationRequests()).To(BeZero())
 	})
 })

@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
 // ConsentSecretName is the name of the Secret, in the operator's namespace, that the consent server mounts.
@@ -64,12 +66,18 @@ func (c *consentSecret) look(ctx context.Context) error {
 	if !present {
 		return nil // nothing is known of it, or it is not to be trusted
 	}
-	data, err := consentData(keyring)
-	if err != nil {
-		return err
+	if !keyring.HasConsentKeys() {
+		// It comes from an earlier version, or from a backup of one.
+		if err := c.keyring.change(ctx, (*seal.Keyring).WithConsentKeys); err != nil {
+			return fmt.Errorf("add the keys for consents to the keyring: %w", err)
+		}
+		if keyring, present = c.keyring.current(); !present || !keyring.HasConsentKeys() {
+			return nil
+		}
 	}
+	data := keyring.ConsentData()
 	stored := &corev1.Secret{}
-	err = c.secrets.Get(ctx, types.NamespacedName{Namespace: c.keyring.Namespace, Name: ConsentSecretName}, stored)
+	err := c.secrets.Get(ctx, types.NamespacedName{Namespace: c.keyring.Namespace, Name: ConsentSecretName}, stored)
 	if apierrors.IsNotFound(err) {
 		return c.client.Create(ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: c.keyring.Namespace, Name: ConsentSecretName, Labels: map[string]string{labelManagedBy: fieldOwner}},

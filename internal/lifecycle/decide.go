@@ -23,6 +23,8 @@ const (
 	ImportToken Action = "ImportToken"
 	// Adopt seals anew, for this account, what was sealed for an earlier one.
 	Adopt Action = "Adopt"
+	// Revoke ends the grant of a deleted account at the provider, and lets the account go.
+	Revoke Action = "Revoke"
 	// Approve seals that somebody has approved of whose access it is.
 	Approve Action = "Approve"
 	// Reseal seals anew, under the key in use, what was sealed under an earlier one.
@@ -76,6 +78,7 @@ func rules() []rule {
 // guards are the reasons to leave the provider alone that lie in the account, its client and the cluster.
 func guards() []rule {
 	list := []rule{
+		{"to be revoked", func(f *Facts, _ time.Time) bool { return toRevoke(f) }, Revoke},
 		{"deleted", func(f *Facts, _ time.Time) bool { return !f.Account.DeletionTimestamp.IsZero() }, Rest},
 		{"api key", func(f *Facts, _ time.Time) bool { return keyed(f) }, Rest},
 		{"schema too old", found(schemaTooOld), Rest},
@@ -243,6 +246,9 @@ func refreshDue(f *Facts, now time.Time) bool {
 // Wake is when the account must be looked at again even if nothing happens; zero: never. Never before now: what became
 // due while the lap ran is due now.
 func Wake(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) time.Time {
+	if !f.Account.DeletionTimestamp.IsZero() && Holds(f.Account) {
+		return now.Add(revokePause)
+	}
 	if !f.Account.DeletionTimestamp.IsZero() {
 		return time.Time{}
 	}

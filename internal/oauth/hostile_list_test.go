@@ -77,7 +77,7 @@ func hostileList() map[string]place {
 		"H78": missing("device flow", "the device grant"), "H79": here("endpoints that may not be called"), "H80": here("colon in the id"),
 		"H81": missing("parameters that override ours", "parameters of one's own; what an endpoint's query may not hold is S42"),
 		"H82": here("header injection"), "H83": missing("assertions", "authentication by signed token"), "H84": missing("client certificates", "authentication by certificate"),
-		"H85": missing("revocation fails", "revocation"), "H86": here("the request echoed"), "H87": missing("token exchange", "the token exchange grant"),
+		"H85": elsewhere("revocation fails", "H85 is gone after two minutes though its grant could not be revoked"), "H86": here("the request echoed"), "H87": missing("token exchange", "the token exchange grant"),
 	}
 }
 

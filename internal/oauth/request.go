@@ -192,7 +192,9 @@ func checkBasic(reg Registration) (reason string) {
 
 // bodyParameters gives the parameters in a fixed order: grant, client, code or refresh token, scope.
 func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter, reason string) {
-	parameters = []parameter{{"grant_type", string(req.Grant)}}
+	if req.Grant != grantRevocation {
+		parameters = []parameter{{"grant_type", string(req.Grant)}}
+	}
 	if reg.Method == ClientSecretPost {
 		parameters = append(parameters,
 			parameter{"client_id", reg.ClientID},
@@ -213,6 +215,11 @@ func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter,
 			return nil, reasonRefreshToken
 		}
 		parameters = append(parameters, parameter{"refresh_token", req.RefreshToken.Reveal()})
+	case grantRevocation:
+		if !isToken(req.RefreshToken.Reveal()) {
+			return nil, reasonRefreshToken
+		}
+		return append(parameters, parameter{"token", req.RefreshToken.Reveal()}, parameter{"token_type_hint", "refresh_token"}), ""
 	default:
 		return nil, reasonGrant
 	}

@@ -25,6 +25,7 @@ const (
 const goldenRoles = `
 ClusterRole oauth-operator
   connectedaccounts.oauth-operator.dev oauthclients.oauth-operator.dev: get list watch
+  connectedaccounts.oauth-operator.dev: patch
   connectedaccounts/status.oauth-operator.dev oauthclients/status.oauth-operator.dev: update
   secrets: create delete get list update watch
   namespaces: get list watch
@@ -82,7 +83,7 @@ var _ = Describe("S44 the roles", func() {
 		Entry("what the operator has: it changes no spec", operatorUser, map[string]string{
 			"oauthclients":             "get list watch",
 			"oauthclients/status":      "update",
-			"connectedaccounts":        "get list watch",
+			"connectedaccounts":        "get list watch patch",
 			"connectedaccounts/status": "update",
 		}),
 		Entry("what the consent pages have: they read what they are asked for, and list nothing", consentUser, map[string]string{
