@@ -20,11 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/oauth-operator/oauth-operator/internal/consent"
+	"github.com/oauth-operator/oauth-operator/internal/controller"
 )
 
 const (
-	// consentSecret is the Secret with the keys of the consent pages, in the operator's namespace. The operator writes it.
-	consentSecret = "oauth-operator-consent" //nolint:gosec // a name
 	// consentQPS and consentBurst bound what all people together ask of the API server.
 	consentQPS   = 50
 	consentBurst = 100
@@ -84,7 +83,7 @@ func addConsent(to manager.Manager, config *rest.Config, options options) error 
 func keysInSecret(reader client.Reader, namespace string) consent.KeySource {
 	return func(ctx context.Context) (map[string][]byte, error) {
 		found := &corev1.Secret{}
-		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: consentSecret}, found)
+		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: controller.ConsentSecretName}, found)
 		return found.Data, err
 	}
 }

@@ -161,7 +161,7 @@ func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, optio
 		Namespace: options.namespace, ClusterID: clusterID, Egress: egress, Workers: options.workers,
 		Limits: pace.Limits{Namespace: options.maxInNamespace, Total: options.maxRequests}, MaxAccounts: options.maxAccounts,
 		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight, Journal: journal, TakeoverWait: options.takeoverWait,
-		ConsentURL: options.consentBase(),
+		ConsentURL: options.publicURL(),
 	})
 }
 

@@ -130,6 +130,14 @@ func (o options) check(rest []string) error {
 	return nil
 }
 
+// publicURL is the public URL of the consent pages; "": there are none.
+func (o options) publicURL() string {
+	if o.consentURL == nil {
+		return ""
+	}
+	return o.consentURL.String()
+}
+
 // checkConsent looks at what the consent pages need. They need nothing else.
 func (o options) checkConsent() error {
 	switch {
@@ -220,12 +228,4 @@ func addressesOf(ctx context.Context, server string) ([]netip.AddrPort, error) {
 		denied[i] = netip.AddrPortFrom(address.Unmap(), uint16(port))
 	}
 	return denied, nil
-}
-
-// consentBase is the public URL as text: "" if there is none.
-func (o options) consentBase() string {
-	if o.consentURL == nil {
-		return ""
-	}
-	return o.consentURL.String()
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
 	"github.com/oauth-operator/oauth-operator/internal/pace"
+	"github.com/oauth-operator/oauth-operator/internal/secret"
 )
 
 // ClientReconciler tells whether an OAuthClient can be used. It calls no provider.
@@ -42,12 +43,13 @@ func (r *ClientReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	} else if err != nil {
 		return ctrl.Result{}, err
 	}
-	facts, err := r.gather(ctx, owner)
+	facts, material, err := r.gather(ctx, owner)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	status := lifecycle.ClientStatus(facts, r.Clock.Now())
 	status.RedirectURI = lifecycle.RedirectURI(r.ConsentURL, owner)
+	status.ClientID = publicClientID(owner, material, status.RedirectURI)
 	if apiequality.Semantic.DeepEqual(owner.Status, status) {
 		return ctrl.Result{}, nil
 	}
@@ -59,19 +61,28 @@ func (r *ClientReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	return ctrl.Result{}, nil
 }
 
-func (r *ClientReconciler) gather(ctx context.Context, owner *v1alpha1.OAuthClient) (*lifecycle.ClientFacts, error) {
+// publicClientID is the client identifier for the consent pages, which read no Secrets; "": they need none, or spec says it.
+// Every browser sees it in the end. What is the client secret at the same time is in the wrong place, and stays there.
+func publicClientID(owner *v1alpha1.OAuthClient, material clientMaterial, redirectURI string) string {
+	if owner.Spec.ClientID != "" || redirectURI == "" || material.clientSecret.Equal(secret.New(material.clientID)) {
+		return ""
+	}
+	return material.clientID
+}
+
+func (r *ClientReconciler) gather(ctx context.Context, owner *v1alpha1.OAuthClient) (*lifecycle.ClientFacts, clientMaterial, error) {
 	facts := &lifecycle.ClientFacts{Client: owner, Accepted: endpointFault(string(owner.Spec.Endpoints.Token), r.Egress)}
 	if facts.Accepted == nil {
 		facts.Accepted = selectorFault(owner)
 	}
 	material, err := r.Credentials.material(ctx, owner)
 	if facts.ResolvedRefs, err = asFinding(err); err != nil {
-		return nil, err
+		return nil, clientMaterial{}, err
 	}
 	if facts.ResolvedRefs == nil && facts.Accepted == nil {
 		facts.Accepted = methodFault(owner, material)
 	}
-	return facts, nil
+	return facts, material, nil
 }
 
 // selectorFault finds a selector that selects nothing because it makes no sense. The schema cannot bound what checking it
