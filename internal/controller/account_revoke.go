@@ -24,7 +24,14 @@ const (
 // revoke ends the grant of a deleted account at the provider (RFC 7009), and lets the account go. It is tried for two minutes:
 // whoever deletes something wants it gone, and a provider that does not answer must not keep it.
 func (r *AccountReconciler) revoke(ctx context.Context, facts *lifecycle.Facts) error {
-	account := facts.Account
+	account, since := facts.Account, r.Clock.Now()
+	// By this process's own clock alone: it may differ from that of the API server.
+	r.memory.update(account, func(m *accountMemory) {
+		if m.deleting.IsZero() {
+			m.deleting = since
+		}
+		since = m.deleting
+	})
 	reason, passes := lifecycle.RevocationFault(facts)
 	if reason == "" {
 		err := r.sendRevocation(detached(ctx), facts)
@@ -34,7 +41,7 @@ func (r *AccountReconciler) revoke(ctx context.Context, facts *lifecycle.Facts) 
 		}
 		reason, passes = revocationFailure(err)
 	}
-	if passes && r.Clock.Since(account.DeletionTimestamp.Time) < lifecycle.RevokePatience {
+	if passes && r.Clock.Since(since) < lifecycle.RevokePatience {
 		log.FromContext(ctx).Info("the grant of a deleted account is not revoked yet", "reason", reason)
 		return nil
 	}

@@ -67,9 +67,6 @@ func (r *AccountReconciler) settle(ctx context.Context, facts *lifecycle.Facts, 
 			r.lookAtKeyring(ctx)
 			looked = r.Clock.Now()
 		}
-		if r.place(facts, o) {
-			sealed = ""
-		}
 		var err error
 		if sealed, err = r.sealedNow(facts, o, sealed); err != nil {
 			return err
@@ -106,8 +103,11 @@ func (r *AccountReconciler) lookAtKeyring(ctx context.Context) {
 }
 
 // sealedNow is the credential as it is to be written, under the key that is in use by now: writing it can take longer than
-// that key lives.
+// that key lives. What a code brought may have to give way to what was kept meanwhile: then there is none, or it has moved.
 func (r *AccountReconciler) sealedNow(facts *lifecycle.Facts, o *outcome, before string) (string, error) {
+	if r.place(facts, o) {
+		before = ""
+	}
 	if o.credential == nil {
 		return "", nil
 	}

@@ -523,7 +523,7 @@ var _ = Describe("A deleted account", func() {
 		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
 		Eventually(suite.logs.String).Should(ContainSubstring("the grant of a deleted account is not revoked yet"))
 		Expect(gone(ctx, account)()).To(BeFalse())
-		suite.clock.ahead.Add(int64(2 * time.Minute))
+		suite.clock.ahead.Add(int64(2 * time.Minute)) // the operator looks again every five seconds
 		Eventually(gone(ctx, account)).Should(BeTrue())
 		Expect(live(s)).To(Equal(1))
 	})

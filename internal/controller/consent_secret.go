@@ -21,7 +21,7 @@ import (
 )
 
 // ConsentSecretName is the name of the Secret, in the operator's namespace, that the consent server mounts.
-const ConsentSecretName = "oauth-operator-consent"
+const ConsentSecretName = "oauth-operator-consent" //nolint:gosec // a name, not a credential
 
 // consentLook is the pause between two looks at that Secret.
 const consentLook = time.Second

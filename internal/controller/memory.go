@@ -25,6 +25,8 @@ type accountMemory struct {
 	// a cache that shows an earlier one is behind.
 	version     string
 	writtenTime time.Time
+	// deleting is when this process first tried to revoke the grant of the account, which is deleted.
+	deleting time.Time
 	// refused: the API server last refused a credential.
 	refused bool
 	// held: a credential was seen. rotation is the highest of them.

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -316,8 +315,15 @@ func NeedsApproval(account *v1alpha1.ConnectedAccount, next Credential) bool {
 	return awaitsApproval(f) && !approvalGiven(f)
 }
 
-// denials are the codes that say no for a person, or for a rule about them; the others tell of a trouble at the provider.
-var denials = []string{"access_denied", "account_selection_required", "consent_required", "interaction_required", "login_required"}
+// isDenial reports whether a code says no for a person, or for a rule about them; the others tell of a trouble at the provider.
+func isDenial(code string) bool {
+	switch code {
+	case "access_denied", "account_selection_required", "consent_required", "interaction_required", "login_required":
+		return true
+	default:
+		return false
+	}
+}
 
 // settleConsent takes up what needs no token request: a no that the callback brought, and a code that must not be sent.
 func settleConsent(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) {
@@ -327,7 +333,7 @@ func settleConsent(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.T
 	into := &status.Authorization
 	if denied := into.Denial; denied.StateHash != "" {
 		result, reason := v1alpha1.AuthorizationRejected, "the provider answered with the error "+denied.Code
-		if slices.Contains(denials, denied.Code) {
+		if isDenial(denied.Code) {
 			result, reason = v1alpha1.AuthorizationWasDenied, "the access was denied at the provider ("+denied.Code+")"
 		}
 		ended(status, v1alpha1.AuthorizationOutcome{StateHash: denied.StateHash, Result: result, Reason: reason}, now)

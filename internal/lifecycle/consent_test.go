@@ -359,7 +359,8 @@ func TestACodeThatCameToNothingIsNeverSentAgain(t *testing.T) {
 			t.Errorf("%s: the schema does not take the reason", class)
 		}
 		status = *f.Account.Status.DeepCopy()
-		if lifecycle.CodeFailed(&status, lifecycle.Failure{Class: class}, "", other, noon()); status.Authorization.Exchange.ID == "" || status.Authorization.HandOver.ID == "" {
+		lifecycle.CodeFailed(&status, lifecycle.Failure{Class: class}, "", other, noon())
+		if status.Authorization.Exchange.ID == "" || status.Authorization.HandOver.ID == "" {
 			t.Errorf("%s: under another's claim it clears that", class)
 		}
 	}
@@ -373,9 +374,15 @@ func TestWhoseAccessItIs(t *testing.T) {
 		expected, held, comes string
 		want                  bool
 	}{
-		{"", "", "", true}, {"", "", "alice", true}, {"", "alice", "alice", true},
-		{"", "alice", "bob", false}, {"", "alice", "", false},
-		{"bob", "alice", "bob", true}, {"bob", "alice", "alice", false}, {"bob", "", "", false}, {"bob", "", "Bob", false},
+		{"", "", "", true},
+		{"", "", "alice", true},
+		{"", "alice", "alice", true},
+		{"", "alice", "bob", false},
+		{"", "alice", "", false},
+		{"bob", "alice", "bob", true},
+		{"bob", "alice", "alice", false},
+		{"bob", "", "", false},
+		{"bob", "", "Bob", false},
 	} {
 		account.Spec.ExpectedIdentity, f.Credential.Identity = test.expected, test.held
 		if got := lifecycle.SameSubject(account, f.Credential, test.comes); got != test.want {

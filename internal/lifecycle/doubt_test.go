@@ -163,7 +163,7 @@ func sentAfter(t *testing.T, f *lifecycle.Facts) time.Duration {
 		case lifecycle.Unclaim:
 			f.Account.Status, f.ClaimHolder, f.ClaimUnchanged = lifecycle.WithoutClaim(f), "", 0
 		case lifecycle.Rest:
-		case lifecycle.ImportToken, lifecycle.Adopt, lifecycle.Reseal:
+		case lifecycle.ImportToken, lifecycle.Adopt, lifecycle.Reseal, lifecycle.Approve, lifecycle.Revoke:
 			t.Fatalf("the plan is %+v", plan)
 		}
 		wake := lifecycle.Wake(f, &f.Account.Status, now)

@@ -188,7 +188,7 @@ func (r *rotation) act(plan lifecycle.Plan) lifecycle.Done {
 		if plan.Publish {
 			r.facts.Secret = lifecycle.SecretCurrent
 		}
-	case lifecycle.Adopt, lifecycle.Reseal:
+	case lifecycle.Adopt, lifecycle.Reseal, lifecycle.Approve, lifecycle.Revoke:
 		r.t.Fatalf("the plan is %+v", plan)
 	}
 	return lifecycle.Done{Published: r.facts.Secret == lifecycle.SecretCurrent}

@@ -264,7 +264,7 @@ func (c conditionSetter) ready(f *Facts, others []metav1.Condition) {
 		status = metav1.ConditionTrue
 	}
 	c.set(v1alpha1.ConditionReady, status, reason, message)
-	c.kstatus(!usable, stalls(reason) && !(waitsForPerson(reason) && f.Account.Status.AuthorizationURL != ""), reason, message)
+	c.kstatus(!usable, stalls(reason) && (!waitsForPerson(reason) || f.Account.Status.AuthorizationURL == ""), reason, message)
 }
 
 // publishedToken is the credential, with the times of the token in the Secret. What cannot be opened now was published

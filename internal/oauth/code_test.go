@@ -43,11 +43,13 @@ func TestCodeRequestToTheLetter(t *testing.T) {
 			without(redeem("a b&c")), "grant_type=authorization_code&code=a+b%26c&redirect_uri=" + redirect,
 		},
 		"no refresh token goes along": {
-			nil, oauth.GrantRequest{Grant: oauth.GrantAuthorizationCode, Code: secret.New("c"), RedirectURI: "https://a.example", RefreshToken: secret.New("r")},
+			nil,
+			oauth.GrantRequest{Grant: oauth.GrantAuthorizationCode, Code: secret.New("c"), RedirectURI: "https://a.example", RefreshToken: secret.New("r")},
 			"grant_type=authorization_code&client_id=the-client&client_secret=pl4nted-client-s3cret&code=c&redirect_uri=https%3A%2F%2Fa.example",
 		},
 		"nor a code with a refresh token": {
-			nil, oauth.GrantRequest{Grant: oauth.GrantRefreshToken, Code: secret.New("c"), RedirectURI: "https://a.example", Verifier: secret.New("v"), RefreshToken: secret.New("r")},
+			nil,
+			oauth.GrantRequest{Grant: oauth.GrantRefreshToken, Code: secret.New("c"), RedirectURI: "https://a.example", Verifier: secret.New("v"), RefreshToken: secret.New("r")},
 			"grant_type=refresh_token&client_id=the-client&client_secret=pl4nted-client-s3cret&refresh_token=r",
 		},
 	} {
@@ -142,7 +144,7 @@ func consentFor(t *testing.T, server *provider.Server, of provider.Registration)
 	query := url.Values{
 		"response_type": {"code"}, "client_id": {of.ClientID}, "redirect_uri": {testRedirect}, "scope": {scope}, "state": {"s"}, "login": {"alice"},
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.AuthorizeEndpoint(of.Contract)+"?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.AuthorizeEndpoint(of.Contract)+"?"+query.Encode(), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,13 +37,18 @@ const (
 )
 
 // consentKeysets are the entries that the consent server depends on, with what makes a key of each.
-var consentKeysets = []struct {
+func consentKeysets() []consentKeyset {
+	return []consentKeyset{
+		{HandOverKeyset, isHandOverKey, hybrid.DHKEM_X25519_HKDF_SHA256_HKDF_SHA256_CHACHA20_POLY1305_Key_Template},
+		{ConsentKeyset, isSealingKey, aead.XChaCha20Poly1305KeyTemplate},
+	}
+}
+
+// consentKeyset is one of them.
+type consentKeyset struct {
 	entry    string
 	right    func(key.Key) bool
 	template func() *tinkpb.KeyTemplate
-}{
-	{HandOverKeyset, isHandOverKey, hybrid.DHKEM_X25519_HKDF_SHA256_HKDF_SHA256_CHACHA20_POLY1305_Key_Template},
-	{ConsentKeyset, isSealingKey, aead.XChaCha20Poly1305KeyTemplate},
 }
 
 // isHandOverKey accepts what hand-overs are opened with.
@@ -63,7 +68,7 @@ func (k *Keyring) HasConsentKeys() bool { return k.held().handOver != nil }
 // stays byte for byte. An entry that is there and cannot be used is not replaced: somebody may have its keys elsewhere.
 func (k *Keyring) WithConsentKeys() (*Keyring, error) {
 	data := k.Data()
-	for _, each := range consentKeysets {
+	for _, each := range consentKeysets() {
 		if _, there := data[each.entry]; there {
 			continue
 		}
@@ -201,7 +206,7 @@ func (k *Keyring) changedConsent(change func(*keyset.Manager, *keyset.Handle, *t
 		return k, nil
 	}
 	data := k.Data()
-	for _, each := range consentKeysets {
+	for _, each := range consentKeysets() {
 		handle, err := parseKeyset(data, each.entry, each.right)
 		if err != nil {
 			return nil, err

@@ -17,20 +17,20 @@ import (
 const verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" // RFC 7636 appendix B
 
 // consentKeyring is a keyring with all keys, and what the consent server holds of them.
-func consentKeyring(t testing.TB) (*seal.Keyring, *seal.ConsentKeys) {
-	t.Helper()
-	keyring, err := newKeyring(t).WithConsentKeys()
+func consentKeyring(tb testing.TB) (*seal.Keyring, *seal.ConsentKeys) {
+	tb.Helper()
+	keyring, err := newKeyring(tb).WithConsentKeys()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return keyring, consentKeys(t, keyring)
+	return keyring, consentKeys(tb, keyring)
 }
 
-func consentKeys(t testing.TB, keyring *seal.Keyring) *seal.ConsentKeys {
-	t.Helper()
+func consentKeys(tb testing.TB, keyring *seal.Keyring) *seal.ConsentKeys {
+	tb.Helper()
 	keys, err := seal.ParseConsentKeys(keyring.ConsentData())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return keys
 }
@@ -252,7 +252,7 @@ func TestWhatIsNoHandOverIsNamed(t *testing.T) {
 	}
 	for text, want := range map[string]error{
 		empty: seal.ErrMalformed, "": seal.ErrUnreadable, "AAAA": seal.ErrUnreadable, "not base64!": seal.ErrMalformed,
-		"AA\nAA": seal.ErrMalformed, strings.Repeat("A", 40<<10): seal.ErrMalformed,
+		"AAA\nBBB": seal.ErrMalformed, strings.Repeat("A", 40<<10): seal.ErrMalformed,
 	} {
 		if _, err := keyring.OpenHandOver(aBinding(), text); !errors.Is(err, want) {
 			t.Errorf("%.20q: %v, want %v", text, err, want)
