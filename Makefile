@@ -63,7 +63,7 @@ test-mutants: controlplane tools ## Break the code in many small ways and want t
 	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/run.sh
 
 .PHONY: demo
-demo: build controlplane ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running.
+demo: build controlplane ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running; CONSENT=browser has you consent.
 	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider
 	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' bin/demo/demo
 
