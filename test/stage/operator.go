@@ -41,6 +41,8 @@ type OperatorOptions struct {
 	JournalDir string
 	// Kubeconfig is another than that of its ServiceAccount: one that leads through a proxy.
 	Kubeconfig string
+	// Pages has it serve the consent pages as well, in one process. It is for stages with Options.Consent.
+	Pages bool
 	// AtOnce has StartOperator return as soon as the process runs.
 	AtOnce bool
 }
@@ -74,7 +76,7 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 			return nil, err
 		}
 	}
-	environment, err := environmentOf(deployment)
+	environment, err := s.environmentOf(deployment)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +95,13 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 	}
 	replaceFlag(operator.Args, "--metrics-bind-address", metrics)
 	replaceFlag(operator.Args, "--health-probe-bind-address", probes)
+	pages := ""
+	if options.Pages {
+		if pages, err = freeAddress(ctx); err != nil {
+			return nil, err
+		}
+		operator.Args = append(operator.Args, "--serve=all", "--consent-bind-address="+pages, "--trusted-proxies="+thisMachine)
+	}
 	journal := options.JournalDir
 	if journal == "" {
 		if journal, err = os.MkdirTemp(s.Dir, "journal-"); err != nil {
@@ -110,6 +119,9 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 		return nil, err
 	}
 	s.logf("the operator starts: %s", strings.Join(operator.Args, " "))
+	if options.Pages {
+		s.Front.Serve(pages)
+	}
 	if options.AtOnce {
 		return operator, nil
 	}
@@ -122,14 +134,19 @@ func (o *Operator) Ready(ctx context.Context) bool {
 	return !o.Ended() && answersOK(ctx, o.ProbeURL+"/readyz")
 }
 
-// environmentOf is what the kubelet would make of the container's variables.
-func environmentOf(deployment *appsv1.Deployment) ([]string, error) {
+// environmentOf is what the kubelet would make of the container's variables. Of ConfigMaps there is the one with the public
+// URL of the consent pages, where the stage has them.
+func (s *Stage) environmentOf(deployment *appsv1.Deployment) ([]string, error) {
 	var environment []string
 	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
 		value := variable.Value
 		if from := variable.ValueFrom; from != nil {
+			if from.ConfigMapKeyRef != nil && s.Front != nil {
+				environment = append(environment, variable.Name+"="+s.Front.URL)
+				continue
+			}
 			if from.ConfigMapKeyRef != nil && ptr.Deref(from.ConfigMapKeyRef.Optional, false) {
-				continue // there is no such ConfigMap here; who wants the variable names it in Env
+				continue
 			}
 			if from.FieldRef == nil || from.FieldRef.FieldPath != "metadata.namespace" {
 				return nil, fmt.Errorf("the Deployment takes %s from something that is not known here", variable.Name)
