@@ -101,7 +101,7 @@ func (p *Person) Follow(ctx context.Context, link string) (Page, error) {
 	next := step{method: http.MethodGet, target: link, site: "none"}
 	var hosts []string
 	for range mostSteps {
-		response, body, err := p.take(ctx, next)
+		response, body, err := p.take(ctx, next) //nolint:bodyclose // take has read and closed it
 		if err != nil {
 			return Page{}, err
 		}

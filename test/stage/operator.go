@@ -80,27 +80,10 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := freeAddress(ctx)
+	operator := &Operator{Args: slices.Concat(pod.Containers[0].Args, options.ExtraArgs)}
+	pages, err := operator.listen(ctx, options.Pages)
 	if err != nil {
 		return nil, err
-	}
-	probes, err := freeAddress(ctx)
-	if err != nil {
-		return nil, err
-	}
-	operator := &Operator{
-		Args:       slices.Concat(pod.Containers[0].Args, options.ExtraArgs),
-		MetricsURL: "http://" + metrics + "/metrics",
-		ProbeURL:   "http://" + probes,
-	}
-	replaceFlag(operator.Args, "--metrics-bind-address", metrics)
-	replaceFlag(operator.Args, "--health-probe-bind-address", probes)
-	pages := ""
-	if options.Pages {
-		if pages, err = freeAddress(ctx); err != nil {
-			return nil, err
-		}
-		operator.Args = append(operator.Args, "--serve=all", "--consent-bind-address="+pages, "--trusted-proxies="+thisMachine)
 	}
 	journal := options.JournalDir
 	if journal == "" {
@@ -211,4 +194,27 @@ func (s *Stage) Secret(ctx context.Context, name string) (*corev1.Secret, error)
 		return nil, err
 	}
 	return client.CoreV1().Secrets(Namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+// listen chooses addresses that are free. It returns that of the consent pages, if they are wanted.
+func (o *Operator) listen(ctx context.Context, withPages bool) (pages string, err error) {
+	metrics, err := freeAddress(ctx)
+	if err != nil {
+		return "", err
+	}
+	probes, err := freeAddress(ctx)
+	if err != nil {
+		return "", err
+	}
+	o.MetricsURL, o.ProbeURL = "http://"+metrics+"/metrics", "http://"+probes
+	replaceFlag(o.Args, "--metrics-bind-address", metrics)
+	replaceFlag(o.Args, "--health-probe-bind-address", probes)
+	if !withPages {
+		return "", nil
+	}
+	if pages, err = freeAddress(ctx); err != nil {
+		return "", err
+	}
+	o.Args = append(o.Args, "--serve=all", "--consent-bind-address="+pages, "--trusted-proxies="+thisMachine)
+	return pages, nil
 }
