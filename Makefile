@@ -22,15 +22,15 @@ RUN ?=
 # runs in processes of its own is not seen that way, so such tests read this variable: it changes with every source file.
 inputs = $$(git ls-files -z --cached --others --exclude-standard -- ':!docs' ':!*.md' | xargs -0 cat -- 2>/dev/null | git hash-object --stdin)
 
-MODULES := . hack/controlplane hack/tools
+MODULES := . hack/controlplane hack/tools test/authserver
 
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: build controlplane tools ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+test: build controlplane tools authserver ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  RACE='$(RACE)' COUNT='$(COUNT)' RUN='$(RUN)' hack/test.sh $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: browser
@@ -53,6 +53,11 @@ test-faults: build controlplane ## Kill, stop and cut off the real operator at e
 	@hack/mutants/build.sh bin/mutants > bin/mutants.flags
 	@KUBEBUILDER_ASSETS='$(ASSETS)' bin/faults --full --seed=$(or $(SEED),1) --operator=bin/oauth-operator --expect-losses $$(cat bin/mutants.flags)
 
+.PHONY: test-rotations
+test-rotations: build controlplane authserver ## Connect 50 accounts at an OAuth server that is not ours, and spend 1,000 refresh tokens there. ROTATIONS=1000. Three minutes.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' ROTATIONS=$(or $(ROTATIONS),1000) \
+	  go test -count=1 -v -run '^TestConnectRotateRevokeReconnect$$' ./test/e2e
+
 .PHONY: test-mutants
 test-mutants: controlplane tools ## Break the code in many small ways and want the tests to notice each.
 	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/run.sh
@@ -63,7 +68,7 @@ bench: build controlplane ## Measure speed, memory and what is written, each aga
 	@KUBEBUILDER_ASSETS='$(ASSETS)' bin/bench --operator=bin/oauth-operator $(ARGS)
 
 .PHONY: demo
-demo: build controlplane ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running.
+demo: build controlplane ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running; CONSENT=browser has you consent.
 	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider
 	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' bin/demo/demo
 
@@ -100,6 +105,10 @@ verify: tools ## Generate, check that modules are tidy, lint, and fail if anythi
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl, once.
 	@hack/controlplane/build.sh
+
+.PHONY: authserver
+authserver: ## Build the authorization server that the end-to-end tests connect to, once.
+	@test/authserver/build.sh
 
 .PHONY: tools
 tools: ## Build controller-gen, crd-ref-docs, kustomize and golangci-lint, once.

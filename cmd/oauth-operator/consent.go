@@ -29,7 +29,8 @@ const (
 	consentBurst = 100
 	// consentGrace is how long requests may go on once the process is asked to end: longer than one may take.
 	consentGrace = 20 * time.Second
-	// closingDelay is for how long new connections are still taken then: whoever routes them here has to hear of it first.
+	// closingDelay is for how long new connections are still taken then: whoever routes them here has to hear of it first. Beside
+	// the controllers there is none: their lease waits for the end of all, and tokens would have to.
 	closingDelay = 5 * time.Second
 
 	// What a browser may take. Nobody sends much here, so who is slow is not one.
@@ -77,6 +78,7 @@ func addConsent(to manager.Manager, config *rest.Config, options options) error 
 	if err != nil {
 		return err
 	}
+	pages.delay = 0
 	return to.Add(pages)
 }
 
@@ -94,6 +96,8 @@ type consentServer struct {
 	keys   *consent.KeyStore
 	// ending is closed when the process was asked to end: it is not ready any more, and still answers.
 	ending chan struct{}
+	// delay is for how long new connections are still taken then.
+	delay time.Duration
 }
 
 func newConsent(config *rest.Config, options options, source consent.KeySource) (*consentServer, error) {
@@ -118,7 +122,7 @@ func newConsent(config *rest.Config, options options, source consent.KeySource) 
 		return nil, err
 	}
 	return &consentServer{
-		keys: keys, ending: make(chan struct{}),
+		keys: keys, ending: make(chan struct{}), delay: closingDelay,
 		server: &http.Server{
 			Addr: options.consentAddress, Handler: handler, MaxHeaderBytes: maxHeaderBytes,
 			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
@@ -136,7 +140,7 @@ func (s *consentServer) Start(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { close(s.ending) })
 	following := make(chan error, 1)
 	go func() { following <- s.keys.Run(ctx) }()
-	return errors.Join(listenAndServe(ctx, s.server, closingDelay), <-following)
+	return errors.Join(listenAndServe(ctx, s.server, s.delay), <-following)
 }
 
 // probes answer whether the process lives, and whether it has keys.

@@ -22,6 +22,9 @@ import (
 // distributed long before it is used.
 const keysEvery = 10 * time.Second
 
+// keysSoon is how often, while there are none: in a new installation people wait for the operator to make them.
+const keysSoon = time.Second
+
 // KeySource reads the data of the Secret with the keys.
 type KeySource func(ctx context.Context) (map[string][]byte, error)
 
@@ -46,16 +49,20 @@ func (s *KeyStore) Current() *seal.ConsentKeys { return s.current.Load() }
 // Run reads the keys again and again until the context ends. What cannot be read leaves the keys as they are: those that
 // worked a moment ago are better than none.
 func (s *KeyStore) Run(ctx context.Context) error {
-	ticker := s.clock.NewTicker(keysEvery)
-	defer ticker.Stop()
 	for {
 		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
 			s.log.Error("consent: read the keys", "error", err)
 		}
+		pause := keysEvery
+		if s.Current() == nil {
+			pause = keysSoon
+		}
+		timer := s.clock.NewTimer(pause)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return nil
-		case <-ticker.C():
+		case <-timer.C():
 		}
 	}
 }

@@ -164,7 +164,7 @@ func dropSealedCredential(ctx context.Context, account *v1alpha1.ConnectedAccoun
 	GinkgoHelper()
 	// A replaced definition ends the watches of its objects, and after a few of them client-go waits up to a minute before
 	// it lists again: until then the operator sees no event.
-	SetDefaultEventuallyTimeout(3 * time.Minute)
+	SetDefaultEventuallyTimeout(5 * time.Minute)
 	DeferCleanup(func() { SetDefaultEventuallyTimeout(patience) })
 	definition := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "connectedaccounts.oauth-operator.dev"}}
 	whole := apiextensionsv1.JSONSchemaProps{}

@@ -260,7 +260,7 @@ var _ = Describe("What is left over", func() {
 		Expect(suite.admin.Delete(ctx, s.bills())).To(Succeed())
 		gone := s.account("gone", "bills")
 		s.create(ctx, gone)
-		Eventually(condition(ctx, gone, "Ready")).Should(Equal("False ClientNotAvailable"), "the operator has noticed")
+		Eventually(condition(ctx, gone, "Ready")).Should(HaveSuffix("ClientNotAvailable"), "the operator has noticed")
 		hold.Release()
 		Eventually(condition(ctx, account, "Ready")).Should(HaveSuffix("ClientNotAvailable"))
 		Eventually(scrape).ShouldNot(ContainSubstring(fmt.Sprintf("client_namespace=%q", s.namespace)))

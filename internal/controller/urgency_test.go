@@ -58,13 +58,13 @@ func (s *stage) lasting(lifetime time.Duration) {
 // occupy keeps a worker of the operator in a lap of the account, until the returned function is called.
 func (o *operator) occupy(ctx context.Context, account *v1alpha1.ConnectedAccount) (goOn func()) {
 	GinkgoHelper()
-	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: account.Name}}
+	token, path := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: account.Namespace, Name: account.Name}}, "/secrets/"+account.Name
 	held, reached := make(chan struct{}), make(chan struct{})
 	var once, first sync.Once
 	goOn = func() { once.Do(func() { close(held) }) }
 	DeferCleanup(goOn)
 	o.wire.set(func(request *http.Request) int {
-		if request.Method == http.MethodGet && strings.HasSuffix(request.URL.Path, "/secrets/"+token.Name) {
+		if request.Method == http.MethodGet && strings.HasSuffix(request.URL.Path, path) {
 			first.Do(func() { close(reached) })
 			<-held
 		}

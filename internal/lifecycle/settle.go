@@ -99,7 +99,7 @@ func Refused(status *v1alpha1.ConnectedAccountStatus, stored Credential, failure
 	mine := s.mine(status) || s.ClaimID == "" && status.Claim.ID == ""
 	same := stored.State == CredentialHeld && stored.Fingerprint == s.Spent
 	if !mine || !same {
-		if definite && !(stored.State == CredentialHeld && s.Grant > 0 && s.Grant < stored.GrantSequence) {
+		if definite && (stored.State != CredentialHeld || s.Grant <= 0 || s.Grant >= stored.GrantSequence) {
 			// A token of this account was refused, and whoever holds the claim does not know. Of a newer grant it says nothing.
 			status.DoubtSequence = max(status.ClaimSequence, status.DoubtSequence)
 		}

@@ -86,7 +86,7 @@ func (d *demo) mount(account string) string { return filepath.Join(d.stage.Dir, 
 func (d *demo) urls(sample stage.Sample) []string {
 	base := d.stage.Provider.URL
 	switch {
-	case sample.Name == smartBusinessAll, sample.Client == "smartbusiness-customers":
+	case sample.Name == smartBusinessAll, sample.Client == "smartbusiness-customers", sample.Client == "smartbusiness-consent":
 		return []string{base + pathContacts, base + "/v2/invoices"}
 	case sample.Client == "smartbusiness":
 		return []string{base + "/v2/invoices"}

@@ -37,10 +37,10 @@ func (d *demo) play(ctx context.Context) error {
 			return err
 		}
 	}
-	d.screen.sayf("waiting until each token has been renewed %d times, and %d refresh tokens of each import are spent", leastRenewals, leastRotations)
+	d.screen.sayf("waiting until each token has been renewed %d times, and %d refresh tokens of each consent are spent", leastRenewals, leastRotations)
 	err = d.await(ctx, "the renewals", mostRun-time.Since(began), func(context.Context) (bool, error) {
 		enough, err := d.everyTally(func(of accountTally) bool {
-			return of.renewals() >= leastRenewals && (!of.imported || of.spent >= leastRotations)
+			return of.renewals() >= leastRenewals && (!of.rotates || of.spent >= leastRotations)
 		})
 		return enough && time.Since(began) >= leastRun, err
 	})
@@ -121,10 +121,10 @@ func (d *demo) killOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = d.await(ctx, "the operator to spend a refresh token of each import", bound, func(context.Context) (bool, error) {
+	err = d.await(ctx, "the operator to spend a refresh token of each consent", bound, func(context.Context) (bool, error) {
 		now, err := d.tally.read()
 		for name, of := range now {
-			if of.imported && of.spent == before[name].spent {
+			if of.rotates && of.spent == before[name].spent {
 				return false, err
 			}
 		}

@@ -36,7 +36,7 @@ const (
 	leastRun      = 36 * time.Second
 	leastRenewals = 3
 	mostRun       = 70 * time.Second
-	// leastRotations is how many refresh tokens of each imported account are spent meanwhile. Their access tokens are
+	// leastRotations is how many refresh tokens of each customer's account are spent meanwhile. Their access tokens are
 	// renewed importLead before they end, so after 6 or 7 s.
 	leastRotations = 5
 	importLead     = 8 * time.Second
@@ -45,6 +45,8 @@ const (
 	pollInterval = 50 * time.Millisecond
 
 	keepVariable = "KEEP"
+	// consentVariable says who plays the customers: browser, or the demo.
+	consentVariable = "CONSENT"
 
 	exitInterrupted = 130
 )
@@ -58,8 +60,10 @@ type demo struct {
 	developer string
 	accounts  client.Client
 	samples   []stage.Sample
-	tally     *tally
-	seed      uint64
+	// browser: the customers are whoever has started the demo.
+	browser bool
+	tally   *tally
+	seed    uint64
 
 	operator  *stage.Operator
 	kubelet   *stage.Process
@@ -69,15 +73,15 @@ type demo struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	keep := os.Getenv(keepVariable)
-	code := run(ctx, os.Stdout, keep != "" && keep != "0")
+	code := run(ctx, os.Stdout, keep != "" && keep != "0", os.Getenv(consentVariable) == "browser")
 	stop()
 	os.Exit(code)
 }
 
 // run returns the exit code.
-func run(ctx context.Context, terminal *os.File, keep bool) int {
-	d := &demo{screen: newScreen(terminal)}
-	d.screen.print(explanation)
+func run(ctx context.Context, terminal *os.File, keep, browser bool) int {
+	d := &demo{screen: newScreen(terminal), browser: browser}
+	d.screen.print(fmt.Sprintf(explanation, d.customers()))
 	err := d.prepare(ctx)
 	if err == nil {
 		err = errors.Join(d.play(ctx), d.searchOutput(ctx), d.stopActors())
@@ -103,7 +107,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	if d.programs, err = findPrograms(ctx, folder); err != nil {
 		return err
 	}
-	d.stage, err = stage.Start(ctx, stage.Options{Dir: folder, Programs: d.programs, TokenLifetime: tokenLifetime, Log: d.screen.lines()})
+	d.stage, err = stage.Start(ctx, stage.Options{Dir: folder, Programs: d.programs, TokenLifetime: tokenLifetime, Consent: true, Log: d.screen.lines()})
 	if err != nil {
 		return err
 	}
@@ -126,6 +130,9 @@ func (d *demo) prepare(ctx context.Context) error {
 	if d.developer, err = d.stage.Kubeconfig(ctx, stage.Namespace, stage.Developer); err != nil {
 		return err
 	}
+	if err := d.connect(ctx); err != nil {
+		return err
+	}
 	if err := d.startActors(ctx); err != nil {
 		return err
 	}
@@ -135,7 +142,7 @@ func (d *demo) prepare(ctx context.Context) error {
 
 // startOperator starts it in the one pod that the demo has: whatever ends it, its journal is there again.
 func (d *demo) startOperator(ctx context.Context, flags ...string) (*stage.Operator, error) {
-	return d.stage.StartOperator(ctx, stage.OperatorOptions{JournalDir: filepath.Join(d.stage.Dir, "journal"), ExtraArgs: flags})
+	return d.stage.StartOperator(ctx, stage.OperatorOptions{JournalDir: filepath.Join(d.stage.Dir, "journal"), ExtraArgs: flags, Pages: true})
 }
 
 // findPrograms returns the folder of the demo's programs: that of this one, or where they are not, a new one.

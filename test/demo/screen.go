@@ -20,16 +20,20 @@ import (
 
 const explanation = `oauth-operator: the demo, about a minute
 
-Two OAuth providers, six accounts, six workloads. The operator gets an access token for each account and writes it
-into a Secret, anew before it ends. Each workload calls its provider's API with what is in its Secret's files. Two of
-the accounts are customers' who consented elsewhere; their refresh tokens were handed over. Each of those is good for one
-use, which brings the next one, and using one twice ends the customer's consent.
+Two OAuth providers, eight accounts, eight workloads. The operator gets an access token for each account and writes it
+into a Secret, anew before it ends. Each workload calls its provider's API with what is in its Secret's files. Four of
+the accounts are customers'. Two of these consent here, on the operator's pages; two consented elsewhere, and their
+refresh tokens were handed over. Each refresh token is good for one use, which brings the next one, and using one twice
+ends the customer's consent.
 
   real      etcd, kube-apiserver with RBAC, admission policies and audit log, and the garbage collector
             the operator's own program, installed from config/default, with the flags of its Deployment and a token of
             its ServiceAccount: no more rights than there
-            config/samples and its imports, applied by kubectl as a user with the role admin in one namespace
+            config/samples, with its imports and consents, applied by kubectl as a user with the role admin in one
+            namespace
   stand-in  the providers: one program that plays both to the letter; their tokens live 15 s in place of hours
+            the customers: %s
+            the Ingress: the demo has the certificate of the consent pages' URL; the operator serves them itself
             the kubelet: there are no nodes, so a program of the demo writes the Secrets' files, 0 to 2 s late
             Pods: operator and workloads are processes of this machine; the operator listens on free ports of
             loopback, and may call providers there (--insecure-allow-loopback)
@@ -204,7 +208,7 @@ func (d *demo) rows(ctx context.Context) ([]row, error) {
 			name: account.Name, ready: "-", expires: "-", rotations: noRotations,
 			renewals: of.renewals(), calls: of.calls, refused: of.refused,
 		}
-		if of.imported {
+		if of.rotates {
 			current.rotations = fmt.Sprint(of.spent)
 		}
 		if ready := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionReady); ready != nil {

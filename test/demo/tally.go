@@ -19,9 +19,9 @@ type accountTally struct {
 	refused int
 	// tokens are the fingerprints of the tokens that were accepted, in the order of their first use.
 	tokens []string
-	// imported: the account takes over a consent. spent is how many of its refresh tokens were used.
-	imported bool
-	spent    int
+	// rotates: the account has refresh tokens. spent is how many of them were used.
+	rotates bool
+	spent   int
 }
 
 // renewals is how often the workload has got another token.
@@ -35,9 +35,20 @@ type tally struct {
 	mu       sync.Mutex
 	offset   int64
 	accounts map[string]accountTally
+	consents map[string]consentTally // by lineage
 }
 
-func newTally(path string) *tally { return &tally{path: path, accounts: map[string]accountTally{}} }
+// consentTally is what the ledger says of the tokens of one consent. Whose it is shows in who uses them: what people call
+// themselves at the provider is theirs to say.
+type consentTally struct {
+	workload string
+	rotates  bool
+	spent    int
+}
+
+func newTally(path string) *tally {
+	return &tally{path: path, accounts: map[string]accountTally{}, consents: map[string]consentTally{}}
+}
 
 // read takes up what was written meanwhile, and returns the tallies by the workload's name.
 func (t *tally) read() (map[string]accountTally, error) {
@@ -55,7 +66,7 @@ func (t *tally) read() (map[string]accountTally, error) {
 	for {
 		line, err := reader.ReadBytes('\n')
 		if err != nil { // the end, perhaps within a line: the rest is read the next time
-			return maps.Clone(t.accounts), nil
+			return t.all(), nil
 		}
 		t.offset += int64(len(line))
 		var entry provider.Entry
@@ -66,29 +77,47 @@ func (t *tally) read() (map[string]accountTally, error) {
 	}
 }
 
-func (t *tally) count(entry provider.Entry) {
-	name := entry.Workload
-	if entry.Kind != provider.KindAPI {
-		name = entry.User // as the stage names the users
-	}
-	of := t.accounts[name]
-	switch {
-	case name == "" || entry.Expect != "":
-		return
-	case entry.Kind == provider.KindSpent:
-		of.spent++
-	case entry.Kind == provider.KindIssued && entry.Request == 0:
-		of.imported = true
-	case entry.Kind != provider.KindAPI:
-		return
-	case entry.Outcome != provider.Granted:
-		of.calls++
-		of.refused++
-	default:
-		of.calls++
-		if !slices.Contains(of.tokens, entry.AccessFingerprint) {
-			of.tokens = append(slices.Clone(of.tokens), entry.AccessFingerprint)
+// all are the accounts, each with its consent.
+func (t *tally) all() map[string]accountTally {
+	all := maps.Clone(t.accounts)
+	for _, consent := range t.consents {
+		if of, known := all[consent.workload]; known {
+			of.rotates, of.spent = consent.rotates, consent.spent
+			all[consent.workload] = of
 		}
 	}
-	t.accounts[name] = of
+	return all
+}
+
+func (t *tally) count(entry provider.Entry) {
+	if entry.Lineage != "" {
+		t.countConsent(entry)
+	}
+	if entry.Kind != provider.KindAPI || entry.Workload == "" || entry.Expect != "" {
+		return
+	}
+	of := t.accounts[entry.Workload]
+	of.calls++
+	switch {
+	case entry.Outcome != provider.Granted:
+		of.refused++
+	case !slices.Contains(of.tokens, entry.AccessFingerprint):
+		of.tokens = append(slices.Clone(of.tokens), entry.AccessFingerprint)
+	default:
+	}
+	t.accounts[entry.Workload] = of
+}
+
+func (t *tally) countConsent(entry provider.Entry) {
+	consent := t.consents[entry.Lineage]
+	switch {
+	case entry.Kind == provider.KindSpent:
+		consent.spent++
+	case entry.Kind == provider.KindIssued:
+		consent.rotates = consent.rotates || entry.RefreshFingerprint != ""
+	case entry.Kind == provider.KindAPI && entry.Expect == "" && entry.Outcome == provider.Granted:
+		consent.workload = entry.Workload
+	default:
+	}
+	t.consents[entry.Lineage] = consent
 }

@@ -83,7 +83,13 @@ func start(t *testing.T, played *stage.Stage, options stage.OperatorOptions) *st
 // eventually tries until it works.
 func eventually(t *testing.T, what string, try func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	within(t, patience, what, try)
+}
+
+// within is eventually for what takes longer.
+func within(t *testing.T, limit time.Duration, what string, try func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()

@@ -59,6 +59,16 @@ func newCertificates(hosts []string) (*certificates, error) {
 	}, nil
 }
 
+// NewCertificate makes a CA and a certificate for this machine that it signs, for what serves beside a provider. The CA's
+// certificate comes back in PEM.
+func NewCertificate() (server tls.Certificate, authority []byte, err error) {
+	made, err := newCertificates(nil)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	return made.server, made.authority, nil
+}
+
 func certificateTemplate(name string) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)) // never fails: it ends the process instead
 	now := time.Now()

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
 
-// ImportOptions say what is changed in config/samples/import beyond what has to be.
+// ImportOptions say what is changed in config/samples/import, or config/samples/consent, beyond what has to be.
 type ImportOptions struct {
 	// RefreshBefore is how long before its end a token is refreshed, in whole seconds. Default: as in the samples.
 	RefreshBefore time.Duration
@@ -24,6 +26,31 @@ func (s *Stage) ApplyImports(ctx context.Context, options ImportOptions) ([]Samp
 	return s.apply(ctx, filepath.Join("config", "samples", "import"), func(file sampleFile) ([]kustomizePatch, error) {
 		return s.importPatches(ctx, options, file)
 	})
+}
+
+// ApplyConsents does for config/samples/consent what ApplySamples does for config/samples. Each account then waits for a person
+// who follows its link. It is for stages with Options.Consent.
+func (s *Stage) ApplyConsents(ctx context.Context, options ImportOptions) ([]Sample, error) {
+	return s.apply(ctx, filepath.Join("config", "samples", "consent"), func(file sampleFile) ([]kustomizePatch, error) {
+		return s.clientPatches(options, file)
+	})
+}
+
+// Link waits for the link that an account offers, reading as the user of the namespace does.
+func (s *Stage) Link(ctx context.Context, account string) (string, error) {
+	kubeconfig, err := s.Kubeconfig(ctx, Namespace, Developer)
+	if err != nil {
+		return "", err
+	}
+	var link string
+	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
+		link, err = s.Kubectl(ctx, kubeconfig, "get", "connectedaccount", account, "--namespace="+Namespace, "--output=jsonpath={.status.authorizationURL}")
+		return link != "", err
+	})
+	if err != nil {
+		return "", fmt.Errorf("wait for the link of %s: %w", account, err)
+	}
+	return link, nil
 }
 
 // importPatches put a refresh token into the sample's Secret, and change in the client what was asked for.
@@ -46,7 +73,12 @@ func (s *Stage) importPatches(ctx context.Context, options ImportOptions, file s
 	if err != nil {
 		return nil, err
 	}
-	patches := []kustomizePatch{source}
+	patches, err := s.clientPatches(options, file)
+	return append(patches, source), err
+}
+
+// clientPatches change in a client that customers consented to what was asked for.
+func (s *Stage) clientPatches(options ImportOptions, file sampleFile) ([]kustomizePatch, error) {
 	var changes []map[string]any
 	if before := options.RefreshBefore; before > 0 {
 		changes = append(changes, map[string]any{"op": "add", "path": "/spec/refreshBeforeSeconds", "value": int(before / time.Second)})
@@ -56,12 +88,9 @@ func (s *Stage) importPatches(ctx context.Context, options ImportOptions, file s
 			Use: v1alpha1.RefreshTokenSingleUse, ReuseGraceSeconds: int32(grace / time.Second), //nolint:gosec // an hour at most
 		}})
 	}
-	if len(changes) > 0 {
-		owner, err := patchOf("OAuthClient", file.client.Name, changes...)
-		if err != nil {
-			return nil, err
-		}
-		patches = append(patches, owner)
+	if len(changes) == 0 {
+		return nil, nil
 	}
-	return patches, nil
+	patch, err := patchOf("OAuthClient", file.client.Name, changes...)
+	return []kustomizePatch{patch}, err
 }

@@ -41,6 +41,8 @@ type OperatorOptions struct {
 	JournalDir string
 	// Kubeconfig is another than that of its ServiceAccount: one that leads through a proxy.
 	Kubeconfig string
+	// Pages has it serve the consent pages as well, in one process. It is for stages with Options.Consent.
+	Pages bool
 	// AtOnce has StartOperator return as soon as the process runs.
 	AtOnce bool
 }
@@ -74,25 +76,15 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 			return nil, err
 		}
 	}
-	environment, err := environmentOf(deployment)
+	environment, err := s.environmentOf(deployment)
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := freeAddress(ctx)
+	operator := &Operator{Args: slices.Concat(pod.Containers[0].Args, options.ExtraArgs)}
+	pages, err := operator.listen(ctx, options.Pages)
 	if err != nil {
 		return nil, err
 	}
-	probes, err := freeAddress(ctx)
-	if err != nil {
-		return nil, err
-	}
-	operator := &Operator{
-		Args:       slices.Concat(pod.Containers[0].Args, options.ExtraArgs),
-		MetricsURL: "http://" + metrics + "/metrics",
-		ProbeURL:   "http://" + probes,
-	}
-	replaceFlag(operator.Args, "--metrics-bind-address", metrics)
-	replaceFlag(operator.Args, "--health-probe-bind-address", probes)
 	journal := options.JournalDir
 	if journal == "" {
 		if journal, err = os.MkdirTemp(s.Dir, "journal-"); err != nil {
@@ -110,6 +102,9 @@ func (s *Stage) StartOperator(ctx context.Context, options OperatorOptions) (*Op
 		return nil, err
 	}
 	s.logf("the operator starts: %s", strings.Join(operator.Args, " "))
+	if options.Pages {
+		s.Front.Serve(pages)
+	}
 	if options.AtOnce {
 		return operator, nil
 	}
@@ -122,14 +117,19 @@ func (o *Operator) Ready(ctx context.Context) bool {
 	return !o.Ended() && answersOK(ctx, o.ProbeURL+"/readyz")
 }
 
-// environmentOf is what the kubelet would make of the container's variables.
-func environmentOf(deployment *appsv1.Deployment) ([]string, error) {
+// environmentOf is what the kubelet would make of the container's variables. Of ConfigMaps there is the one with the public
+// URL of the consent pages, where the stage has them.
+func (s *Stage) environmentOf(deployment *appsv1.Deployment) ([]string, error) {
 	var environment []string
 	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
 		value := variable.Value
 		if from := variable.ValueFrom; from != nil {
+			if from.ConfigMapKeyRef != nil && s.Front != nil {
+				environment = append(environment, variable.Name+"="+s.Front.URL)
+				continue
+			}
 			if from.ConfigMapKeyRef != nil && ptr.Deref(from.ConfigMapKeyRef.Optional, false) {
-				continue // there is no such ConfigMap here; who wants the variable names it in Env
+				continue
 			}
 			if from.FieldRef == nil || from.FieldRef.FieldPath != "metadata.namespace" {
 				return nil, fmt.Errorf("the Deployment takes %s from something that is not known here", variable.Name)
@@ -194,4 +194,27 @@ func (s *Stage) Secret(ctx context.Context, name string) (*corev1.Secret, error)
 		return nil, err
 	}
 	return client.CoreV1().Secrets(Namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+// listen chooses addresses that are free. It returns that of the consent pages, if they are wanted.
+func (o *Operator) listen(ctx context.Context, withPages bool) (pages string, err error) {
+	metrics, err := freeAddress(ctx)
+	if err != nil {
+		return "", err
+	}
+	probes, err := freeAddress(ctx)
+	if err != nil {
+		return "", err
+	}
+	o.MetricsURL, o.ProbeURL = "http://"+metrics+"/metrics", "http://"+probes
+	replaceFlag(o.Args, "--metrics-bind-address", metrics)
+	replaceFlag(o.Args, "--health-probe-bind-address", probes)
+	if !withPages {
+		return "", nil
+	}
+	if pages, err = freeAddress(ctx); err != nil {
+		return "", err
+	}
+	o.Args = append(o.Args, "--serve=all", "--consent-bind-address="+pages, "--trusted-proxies="+thisMachine)
+	return pages, nil
 }

@@ -51,11 +51,20 @@ func (s *Stage) registrations() map[string]provider.Registration {
 		"smartbusiness-customers": {Contract: provider.SmartBusiness, Scopes: scopes, Grants: customers, Reuse: reuse},
 		"smartbills-customers":    {Contract: provider.Smartbills, Accounts: accounts, Grants: customers, Reuse: reuse},
 	}
+	if s.Front != nil {
+		all["smartbusiness-consent"] = provider.Registration{Contract: provider.SmartBusiness, Scopes: scopes, Grants: customers, Reuse: reuse, RedirectURIs: s.redirectURIs("smartbusiness-consent")}
+		all["smartbills-consent"] = provider.Registration{Contract: provider.Smartbills, Scopes: []string{"invoices"}, Accounts: accounts, Grants: customers, Reuse: reuse, RedirectURIs: s.redirectURIs("smartbills-consent")}
+	}
 	for name, each := range all {
 		each.ClientID, each.ClientSecret, each.AccessTokenLifetime = "demo-"+name, rand.Text(), s.options.TokenLifetime
 		all[name] = each
 	}
 	return all
+}
+
+// redirectURIs is what to register at a provider for a client of the shop.
+func (s *Stage) redirectURIs(client string) []string {
+	return []string{s.Front.URL + "/callback/" + Namespace + "/" + client}
 }
 
 // startProvider starts the provider with a registration for each client of the samples.

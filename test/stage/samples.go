@@ -42,6 +42,8 @@ type Sample struct {
 	OnBehalfOf string
 	// ImportedFrom is the Secret with the refresh token that the account takes over, or nothing.
 	ImportedFrom string
+	// Consented: a person consents in a browser.
+	Consented bool
 }
 
 // sampleFile is a file of config/samples.
@@ -79,7 +81,7 @@ func (s *Stage) apply(ctx context.Context, folder string, more func(sampleFile) 
 		for _, account := range file.accounts {
 			samples = append(samples, Sample{
 				Name: account.Name, Client: account.Spec.ClientRef.Name, OnBehalfOf: account.Spec.OnBehalfOf,
-				ImportedFrom: account.Spec.ImportRefreshTokenRef.Name,
+				ImportedFrom: account.Spec.ImportRefreshTokenRef.Name, Consented: file.client.Spec.Endpoints.Authorization != "",
 			})
 		}
 	}
@@ -210,7 +212,8 @@ func (s *Stage) runPrinted(ctx context.Context, kubeconfig string, file sampleFi
 	commands := 0
 	for line := range strings.Lines(file.text) {
 		words := strings.Fields(strings.TrimPrefix(line, "#"))
-		if !strings.HasPrefix(line, "#") || len(words) < 2 || words[0] != "kubectl" {
+		// Those that read are for the reader.
+		if !strings.HasPrefix(line, "#") || len(words) < 2 || words[0] != "kubectl" || words[1] == "get" {
 			continue
 		}
 		for i, word := range words {
@@ -259,11 +262,19 @@ func (s *Stage) writeOverlay(folder string, files []sampleFile, more func(sample
 		if err != nil {
 			return "", err
 		}
-		patch, err := patchOf("OAuthClient", file.client.Name,
-			map[string]any{"op": "replace", "path": "/spec/endpoints/token", "value": s.Provider.URL + endpoint.Path},
-			map[string]any{"op": "replace", "path": "/spec/clientID", "value": s.Provider.registrations[file.client.Name].ClientID},
-			map[string]any{"op": "add", "path": "/spec/tls", "value": map[string]any{"caRef": map[string]any{"name": authoritySecret, "key": authorityKey}}},
-		)
+		changes := []map[string]any{
+			{"op": "replace", "path": "/spec/endpoints/token", "value": s.Provider.URL + endpoint.Path},
+			{"op": "replace", "path": "/spec/clientID", "value": s.Provider.registrations[file.client.Name].ClientID},
+			{"op": "add", "path": "/spec/tls", "value": map[string]any{"caRef": map[string]any{"name": authoritySecret, "key": authorityKey}}},
+		}
+		if file.client.Spec.Endpoints.Authorization != "" {
+			asked, err := url.Parse(string(file.client.Spec.Endpoints.Authorization))
+			if err != nil {
+				return "", err
+			}
+			changes = append(changes, map[string]any{"op": "replace", "path": "/spec/endpoints/authorization", "value": s.Provider.URL + asked.Path})
+		}
+		patch, err := patchOf("OAuthClient", file.client.Name, changes...)
 		if err != nil {
 			return "", err
 		}

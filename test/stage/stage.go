@@ -60,6 +60,8 @@ type Options struct {
 	// Lean leaves out what a measurement does not need and would pay for: the provider's process, kube-controller-manager, and
 	// the bodies in the audit log. There are no samples without that provider.
 	Lean bool
+	// Consent has a front for the consent pages: their public URL is then known before anything is set up.
+	Consent bool
 	// Log receives a line for each step. Nil discards them.
 	Log io.Writer
 }
@@ -68,6 +70,8 @@ type Options struct {
 type Stage struct {
 	Cluster  *cluster.Cluster
 	Provider *Provider
+	// Front is where people reach the consent pages, with Options.Consent.
+	Front *Front
 	// Dir is the folder of the run: logs of all programs (*.log), kubeconfigs, the ledger, and the cluster's own folder.
 	Dir string
 	// Root is the checkout.
@@ -98,6 +102,11 @@ func Start(ctx context.Context, options Options) (_ *Stage, err error) {
 			err = errors.Join(fmt.Errorf("set the stage: %w", err), s.Stop())
 		}
 	}()
+	if options.Consent {
+		if s.Front, err = s.startFront(ctx); err != nil {
+			return s, err
+		}
+	}
 	// Both take seconds and neither needs the other.
 	built := make(chan error, 1)
 	go func() { built <- s.buildPrograms(ctx) }()
@@ -129,6 +138,9 @@ func (s *Stage) Stop() error {
 		if process := processes[i]; !process.Ended() {
 			errs = append(errs, process.Stop())
 		}
+	}
+	if s.Front != nil {
+		errs = append(errs, s.Front.stop())
 	}
 	if s.Cluster != nil {
 		errs = append(errs, s.Cluster.Stop())

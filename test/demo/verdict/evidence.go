@@ -52,10 +52,14 @@ type account struct {
 	created  time.Time
 	// source is the Secret with the refresh token that the account takes over, or nothing.
 	source string
+	// consented: a person consents in a browser.
+	consented bool
 	// refreshBefore is the lead that account or client ask for, or 0.
 	refreshBefore time.Duration
 	// claims are those that the operator wrote into its status, in order.
 	claims []*claim
+	// exchanges are the claims of codes, in order.
+	exchanges []*claim
 	// keeps are the credentials that the operator wrote into its status, in order.
 	keeps []keep
 	// calls are the token requests that brought them, in order.
@@ -64,6 +68,9 @@ type account struct {
 
 // imported: the account takes over a refresh token.
 func (a *account) imported() bool { return a.source != "" }
+
+// rotates: the account has refresh tokens.
+func (a *account) rotates() bool { return a.imported() || a.consented }
 
 // claim is a record in the status that a refresh token is about to be spent: that of the result with the number rotation. It
 // is there from opened until closed, and was written so many times.
@@ -174,8 +181,10 @@ const created = 201
 // take adds an account, or what a status that was written says of one.
 func take(accounts []*account, event cluster.AuditEvent, body v1alpha1.ConnectedAccount) []*account {
 	if event.Subresource == "" && event.Code == created {
+		consented := body.Spec.Grant.Type == v1alpha1.GrantAuthorizationCode && body.Spec.ImportRefreshTokenRef.Name == ""
 		return append(accounts, &account{
-			name: body.Name, clientID: body.Spec.ClientRef.Name, secret: cmp.Or(body.Spec.Secret.Name, body.Name), created: event.Received,
+			consented: consented,
+			name:      body.Name, clientID: body.Spec.ClientRef.Name, secret: cmp.Or(body.Spec.Secret.Name, body.Name), created: event.Received,
 			source: body.Spec.ImportRefreshTokenRef.Name, refreshBefore: time.Duration(body.Spec.RefreshBeforeSeconds) * time.Second,
 		})
 	}
@@ -185,6 +194,7 @@ func take(accounts []*account, event cluster.AuditEvent, body v1alpha1.Connected
 	}
 	of, status := accounts[at], body.Status
 	of.claim(status, event.Received)
+	of.exchange(status, event.Received)
 	if status.Rotations == of.rotation() {
 		return accounts
 	}
@@ -222,6 +232,23 @@ func (a *account) claim(status v1alpha1.ConnectedAccountStatus, at time.Time) {
 			opened.rotation = *status.Claim.Rotation
 		}
 		a.claims = append(a.claims, opened)
+	}
+}
+
+// exchange takes up what a status that was written says of the claim of a code.
+func (a *account) exchange(status v1alpha1.ConnectedAccountStatus, at time.Time) {
+	written := status.Authorization.Exchange
+	if count := len(a.exchanges); count > 0 {
+		last := a.exchanges[count-1]
+		if last.id == written.ID {
+			return
+		}
+		if last.closed.IsZero() {
+			last.closed, last.keep = at, status.Rotations
+		}
+	}
+	if written.ID != "" {
+		a.exchanges = append(a.exchanges, &claim{id: written.ID, sequence: written.Sequence, opened: at, written: 1})
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // verdict is what is said in the end.
 type verdict struct {
 	accounts, renewalsMin, requests, rejected, unauthorized, providerCalls, expectedCalls int
-	rotationsMin, reused, lost                                                            int
+	rotationsMin, reused, lost, connected                                                 int
 	// reasons are why it is not ok.
 	reasons []string
 }
@@ -39,8 +39,8 @@ func (v *verdict) String() string {
 	if !v.ok() {
 		word = "failed"
 	}
-	fmt.Fprintf(&text, "demo: %s accounts=%d renewals_min=%d requests=%d rejected=%d/%d unauthorized=%d provider_calls=%d expected_calls=%d rotations_min=%d reused=%d lost=%d\n",
-		word, v.accounts, v.renewalsMin, v.requests, v.rejected, len(rejections()), v.unauthorized, v.providerCalls, v.expectedCalls, v.rotationsMin, v.reused, v.lost)
+	fmt.Fprintf(&text, "demo: %s accounts=%d renewals_min=%d requests=%d rejected=%d/%d unauthorized=%d provider_calls=%d expected_calls=%d rotations_min=%d reused=%d lost=%d connected=%d\n",
+		word, v.accounts, v.renewalsMin, v.requests, v.rejected, len(rejections()), v.unauthorized, v.providerCalls, v.expectedCalls, v.rotationsMin, v.reused, v.lost, v.connected)
 	return text.String()
 }
 
@@ -158,26 +158,30 @@ func (v *verdict) judgeAccounts(uses map[string]*use, accounts []*account, wante
 	}
 }
 
-// judgeVariety wants, with the clients' own access and with imported ones, both providers and an account that acts for
+// judgeVariety wants, with the clients' own access, imported ones and those that people connected, both providers and an account that acts for
 // another; and two sets of scopes.
 func (v *verdict) judgeVariety(uses map[string]*use, entries []provider.Entry, accounts []*account) {
 	scopes := map[string]bool{}
-	for _, imported := range []bool{false, true} {
-		contracts, onBehalfOf, what := map[provider.Contract]bool{}, false, "of their own access"
-		if imported {
-			what = "that import a consent"
-		}
+	for _, group := range []struct {
+		what string
+		is   func(*account) bool
+	}{
+		{"of their own access", func(of *account) bool { return !of.rotates() }},
+		{"that import a consent", (*account).imported},
+		{"that a person has connected", func(of *account) bool { return of.consented }},
+	} {
+		contracts, onBehalfOf := map[provider.Contract]bool{}, false
 		for _, of := range accounts {
-			if used := uses[of.name]; used != nil && of.imported() == imported {
+			if used := uses[of.name]; used != nil && group.is(of) {
 				contracts[used.contract] = true
 				onBehalfOf = onBehalfOf || used.onBehalfOf
 			}
 		}
 		if !contracts[provider.SmartBusiness] || !contracts[provider.Smartbills] {
-			v.wrongf("not both providers were called with success by accounts %s", what)
+			v.wrongf("not both providers were called with success by accounts %s", group.what)
 		}
 		if !onBehalfOf {
-			v.wrongf("no call in the name of a connected account had success by accounts %s", what)
+			v.wrongf("no call in the name of a connected account had success by accounts %s", group.what)
 		}
 	}
 	for _, entry := range entries {

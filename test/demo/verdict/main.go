@@ -20,6 +20,7 @@ type limits struct {
 	accounts  int
 	renewals  int
 	imports   int
+	connected int
 	rotations int
 	perSecond int
 	// pause is the longest time between two calls of one workload.
@@ -27,7 +28,7 @@ type limits struct {
 }
 
 func demoLimits() limits {
-	return limits{accounts: 6, renewals: 3, imports: 2, rotations: 5, perSecond: 20, pause: 5 * time.Second}
+	return limits{accounts: 8, renewals: 3, imports: 2, connected: 2, rotations: 5, perSecond: 20, pause: 5 * time.Second}
 }
 
 func main() {

@@ -13,6 +13,7 @@ const (
 	operatorAgent = "oauth-operator"
 	keyringName   = "oauth-operator-keyring"
 	leaseName     = "oauth-operator"
+	consentName   = "oauth-operator-consent"
 
 	// repairTime is how long a token Secret may stay deleted or edited. It takes a fraction of a second; the operator may
 	// be busy.
@@ -60,14 +61,14 @@ func marks(event cluster.AuditEvent, accounts []*account) bool {
 		slices.ContainsFunc(accounts, func(a *account) bool { return a.imported() && a.source == event.Name })
 }
 
-// itsOwn: statuses of its two kinds, token Secrets, its keyring once, its lease, events.
+// itsOwn: statuses of its two kinds, token Secrets, its keyring and the keys of the consent pages once, its lease, events.
 func itsOwn(event cluster.AuditEvent, accounts []*account) bool {
 	home := event.Namespace == operatorNamespace
 	switch {
 	case event.Group == v1alpha1.Group && (event.Resource == resourceAccounts || event.Resource == resourceClients):
 		return event.Subresource == "status" && event.Verb == "update"
 	case event.Group == "" && event.Resource == "secrets" && home:
-		return event.Name == keyringName && event.Verb == "create"
+		return (event.Name == keyringName || event.Name == consentName) && event.Verb == "create"
 	case event.Group == "" && event.Resource == "secrets":
 		return isTokenSecret(event.Name, accounts)
 	case event.Group == "coordination.k8s.io" && event.Resource == "leases":

@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oauth-operator/oauth-operator/test/provider"
@@ -19,6 +20,9 @@ type lineage struct {
 	request   uint64
 	spent     map[string]bool
 	sends     []send
+	// codes are the fingerprints of the codes that a person's consent brought, and exchanges the token requests with them.
+	codes     []string
+	exchanges []send
 	revoked   bool
 }
 
@@ -29,23 +33,25 @@ type send struct {
 	format   string
 }
 
-// judgeRotations follows the refresh tokens of each imported account, from the one that was handed over to the newest: each
-// was to be claimed once, sent once, and its successor kept once.
+// judgeRotations follows the refresh tokens of each customer's account, from the one that was handed over, or that a code has
+// brought, to the newest: each was to be claimed once, sent once, and its successor kept once.
 func judgeRotations(v *verdict, entries []provider.Entry, accounts []*account, wanted limits) {
 	lineages := lineagesOf(v, entries)
 	owners := ownersOf(entries)
 	imports, formats := 0, map[string]bool{}
 	v.rotationsMin = -1
 	for _, of := range accounts {
-		if !of.imported() {
+		if !of.rotates() {
 			continue
 		}
-		imports++
+		if of.imported() {
+			imports++
+		}
 		at := slices.IndexFunc(lineages, func(l *lineage) bool { return owners[l.name] == of.name })
 		if at < 0 {
 			v.lost++
 			v.rotationsMin = 0
-			v.wrongf("no token of the consent that the account %s imports was ever used", of.name)
+			v.wrongf("no token of the consent of the account %s was ever used", of.name)
 			continue
 		}
 		consent := lineages[at]
@@ -55,6 +61,7 @@ func judgeRotations(v *verdict, entries []provider.Entry, accounts []*account, w
 		if v.rotationsMin < 0 || consent.rotations < v.rotationsMin {
 			v.rotationsMin = consent.rotations
 		}
+		judgeCode(v, of, consent)
 		judgeClaims(v, of, consent)
 		judgeLoss(v, of, consent)
 	}
@@ -62,8 +69,11 @@ func judgeRotations(v *verdict, entries []provider.Entry, accounts []*account, w
 	if imports < wanted.imports {
 		v.wrongf("%d imported accounts are less than %d", imports, wanted.imports)
 	}
+	if v.connected < wanted.connected {
+		v.wrongf("%d accounts that a person connected are less than %d", v.connected, wanted.connected)
+	}
 	if v.rotationsMin < wanted.rotations {
-		v.wrongf("%d rotations of some imported account are less than %d", v.rotationsMin, wanted.rotations)
+		v.wrongf("%d rotations of some customer's account are less than %d", v.rotationsMin, wanted.rotations)
 	}
 	if !formats["json"] || !formats["form"] {
 		v.wrongf("refresh tokens were not sent in both formats")
@@ -99,11 +109,18 @@ func lineagesOf(v *verdict, entries []provider.Entry) []*lineage {
 // take takes up an entry of the lineage.
 func (l *lineage) take(v *verdict, entry provider.Entry) {
 	switch entry.Kind {
+	case provider.KindCodeIssued:
+		l.codes = append(l.codes, entry.CodeFingerprint)
 	case provider.KindTokenRequest:
-		l.sends = append(l.sends, send{number: entry.Request, received: entry.ReceivedTime, format: entry.Format})
+		made := send{number: entry.Request, received: entry.ReceivedTime, format: entry.Format}
+		if entry.Grant == provider.GrantAuthorizationCode {
+			l.exchanges = append(l.exchanges, made)
+			return
+		}
+		l.sends = append(l.sends, made)
 	case provider.KindReused:
 		v.reused++
-		v.wrongf("token request %d used a refresh token that was spent before", entry.Request)
+		v.wrongf("token request %d used a %s that was spent before", entry.Request, strings.ReplaceAll(entry.Reason, "_", " "))
 	case provider.KindSpent:
 		l.spent[entry.RefreshFingerprint] = true
 	case provider.KindIssued:
@@ -131,6 +148,29 @@ func ownersOf(entries []provider.Entry) map[string]string {
 	return owners
 }
 
+// judgeCode counts an account that a person has connected: it wants one code, sent once, under a claim of its own, and the
+// result kept when that ended. The account of an imported consent has none.
+func judgeCode(v *verdict, of *account, consent *lineage) {
+	if !of.consented {
+		if len(consent.codes) > 0 {
+			v.wrongf("the account %s, which imports a consent, has one that came by a code", of.name)
+		}
+		return
+	}
+	if len(consent.codes) != 1 || len(consent.exchanges) != 1 || len(of.exchanges) != 1 {
+		v.wrongf("for the account %s a person has brought %d codes, and %d token requests were made with them under %d claims", of.name, len(consent.codes), len(consent.exchanges), len(of.exchanges))
+		return
+	}
+	switch claim := of.exchanges[0]; {
+	case !claim.openAt(consent.exchanges[0].received):
+		v.wrongf("token request %d sent the code for the account %s, and its claim was not open", consent.exchanges[0].number, of.name)
+	case claim.keep != 1:
+		v.wrongf("the claim of the code for the account %s did not end with a result being kept", of.name)
+	default:
+		v.connected++
+	}
+}
+
 // judgeClaims wants each refresh token to have been sent under a claim of its own, once, and each claim to have ended with
 // what that brought.
 func judgeClaims(v *verdict, of *account, consent *lineage) {
@@ -143,7 +183,7 @@ func judgeClaims(v *verdict, of *account, consent *lineage) {
 		}
 		sent[of.claims[at]]++
 	}
-	sequence := int64(0)
+	sequence := int64(len(of.exchanges)) // one counter for both
 	for _, each := range of.claims {
 		if each.sequence != sequence+1 {
 			v.wrongf("claim %d of the account %s follows on claim %d", each.sequence, of.name, sequence)
@@ -166,7 +206,7 @@ func judgeLoss(v *verdict, of *account, consent *lineage) {
 	kept := slices.ContainsFunc(of.calls, func(c call) bool { return c.number == consent.request && c.kept == of.rotation() })
 	switch {
 	case consent.revoked:
-		v.wrongf("the provider has ended the consent that the account %s imports", of.name)
+		v.wrongf("the provider has ended the consent of the account %s", of.name)
 	case !kept:
 		v.wrongf("the newest refresh token of the account %s, which token request %d brought, is not what it has kept last", of.name, consent.request)
 	default:
@@ -185,7 +225,7 @@ func judgeProvider(v *verdict, entries []provider.Entry, accounts []*account) {
 	}
 	clients := map[string]bool{}
 	for _, of := range accounts {
-		clients[of.clientID] = clients[of.clientID] || of.imported()
+		clients[of.clientID] = clients[of.clientID] || of.rotates()
 	}
 	for _, id := range slices.Sorted(maps.Keys(clients)) {
 		if clients[id] && !strict[id] {

@@ -23,17 +23,17 @@ func TestWhatIsWrongWithARefreshTokenIsFound(t *testing.T) {
 		// reused and lost are what the last line counts.
 		reused, lost int
 	}{
-		"fewer rotations than were asked for":       {limits: func(l *limits) { l.rotations = 9 }, want: "8 rotations of some imported account are less than 9"},
+		"fewer rotations than were asked for":       {limits: func(l *limits) { l.rotations = 9 }, want: "6 rotations of some customer's account are less than 9"},
 		"fewer imports than were asked for":         {limits: func(l *limits) { l.imports = 3 }, want: "2 imported accounts are less than 3"},
 		"a refresh token was used twice":            {change: reuse, want: "used a refresh token that was spent before", reused: 1},
-		"a second use ended the consent":            {change: func(e *evidence) { reuse(e); revoke(e) }, want: "has ended the consent that the account smartbills-imported imports", reused: 1, lost: 1},
-		"the whole client was revoked":              {change: revokeClient, want: "has ended the consent that the account smartbills-imported imports", lost: 1},
+		"a second use ended the consent":            {change: func(e *evidence) { reuse(e); revoke(e) }, want: "has ended the consent of the account smartbills-imported", reused: 1, lost: 1},
+		"the whole client was revoked":              {change: revokeClient, want: "has ended the consent of the account smartbills-imported", lost: 1},
 		"the newest refresh token was not kept":     {change: withoutLastKeep, want: "is not what it has kept last", lost: 1},
 		"something else was kept after that":        {change: keptAfter, want: "is not what it has kept last", lost: 1},
-		"one import rotated less than the other":    {change: slower, limits: func(l *limits) { l.rotations = 8 }, want: "7 rotations of some imported account are less than 8", lost: 1},
+		"one consent rotated less than the others":  {change: slower, limits: func(l *limits) { l.rotations = 6 }, want: "5 rotations of some customer's account are less than 6", lost: 1},
 		"an older refresh token was gone on with":   {change: fork, want: "does not descend from the newest one"},
 		"a refresh token was not spent in its turn": {change: unspent, want: "does not descend from the newest one"},
-		"a consent was never used":                  {change: unusedImport, want: "no token of the consent that the account smartbills-imported imports was ever used", lost: 1},
+		"a consent was never used":                  {change: unusedImport, want: "no token of the consent of the account smartbills-imported was ever used", lost: 1},
 		"a second request under one claim":          {change: secondSend, want: "under claim 3 of the account smartbills-imported 2 token requests were sent"},
 		"a request without a claim":                 {change: withoutClaim, want: "and no claim was open"},
 		"a claim is missing in the log":             {change: withoutClaim, want: "claim 4 of the account smartbills-imported follows on claim 2"},
@@ -174,11 +174,11 @@ func keptAfter(e *evidence) {
 	e.events = append(e.events, last)
 }
 
-// slower is the other import, with its last rotation cut off.
+// slower is an account that a person has connected, with its last rotation cut off.
 func slower(e *evidence) {
 	last := provider.Entry{}
 	for _, entry := range e.entries {
-		if entry.Kind == provider.KindSpent && entry.ClientID == "demo-smartbusiness-customers" {
+		if entry.Kind == provider.KindSpent && entry.ClientID == "demo-smartbusiness-consent" {
 			last = entry
 		}
 	}

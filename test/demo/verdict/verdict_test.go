@@ -44,11 +44,11 @@ func recorded(t *testing.T) *evidence {
 func TestTheRecordedRunIsOK(t *testing.T) {
 	t.Parallel()
 	got := judge(*recorded(t), recordedLimits())
-	want := verdict{accounts: 6, renewalsMin: 4, requests: 105, rejected: 5, providerCalls: 40, expectedCalls: 40, rotationsMin: 8}
+	want := verdict{accounts: 8, renewalsMin: 4, requests: 112, rejected: 5, providerCalls: 50, expectedCalls: 50, rotationsMin: 6, connected: 2}
 	if diff := cmp.Diff(want, *got, cmp.AllowUnexported(verdict{})); diff != "" {
 		t.Errorf("verdict (-want +got):\n%s", diff)
 	}
-	const line = "demo: ok accounts=6 renewals_min=4 requests=105 rejected=5/5 unauthorized=0 provider_calls=40 expected_calls=40 rotations_min=8 reused=0 lost=0\n"
+	const line = "demo: ok accounts=8 renewals_min=4 requests=112 rejected=5/5 unauthorized=0 provider_calls=50 expected_calls=50 rotations_min=6 reused=0 lost=0 connected=2\n"
 	if text := got.String(); text != line {
 		t.Errorf("it says %q, want %q", text, line)
 	}
@@ -63,7 +63,7 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 	}{
 		"fewer calls than were asked for":          {limits: func(l *limits) { l.perSecond = 20 }, want: "are less than 20 a second"},
 		"fewer renewals than were asked for":       {limits: func(l *limits) { l.renewals = 5 }, want: "4 renewals of some account are less than 5"},
-		"fewer accounts than were asked for":       {limits: func(l *limits) { l.accounts = 7 }, want: "6 accounts are less than 7"},
+		"fewer accounts than were asked for":       {limits: func(l *limits) { l.accounts = 9 }, want: "8 accounts are less than 9"},
 		"a call of a workload was refused":         {change: refuseOne, want: "calls of the workload smartbills were refused"},
 		"a call of a workload met an outage":       {change: outage, want: "calls of the workload smartbills were refused"},
 		"a workload did not call for a while":      {change: pause, want: "did not call for"},
@@ -78,7 +78,7 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		"a token was requested and not kept":       {change: extraCall, want: "was never kept"},
 		"a token was requested too early":          {change: earlyCall, want: "too early"},
 		"a token was requested before its time":    {change: brokenPromise, want: "too early"},
-		"a token was requested twice at once":      {change: doubleCall, want: "41 token requests were made and 39 were due"},
+		"a token was requested twice at once":      {change: doubleCall, want: "51 token requests were made and 50 were due"},
 		"a token was requested after its end":      {change: lateCall, want: "after its token had ended"},
 		"a token request failed":                   {change: failedCall, want: "was not granted"},
 		"a token ended and no other was requested": {change: lateEnd, want: "and no other was requested"},
@@ -145,7 +145,7 @@ func TestTheExitCodeFollowsTheVerdict(t *testing.T) {
 	var output bytes.Buffer
 	// The recorded ledger has too few calls for the demo's own limits.
 	ok, err := run([]string{"--ledger=" + recordedLedger, "--audit=" + recordedAudit}, &output)
-	if err != nil || ok || !strings.Contains(output.String(), "\ndemo: failed accounts=6 ") {
+	if err != nil || ok || !strings.Contains(output.String(), "\ndemo: failed accounts=8 ") {
 		t.Errorf("ok %v, error %v, output %q", ok, err, output.String())
 	}
 	if _, err := run([]string{"--ledger=" + recordedLedger}, &output); err == nil {
