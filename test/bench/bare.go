@@ -52,7 +52,7 @@ func (b *bench) bareLoops(ctx context.Context) error {
 		}
 		took := time.Since(began)
 		b.bare[loop.writes] = float64(loop.count) / took.Seconds()
-		b.say("%d bare refreshes with %d writes in %.1f s: %.0f in a second", loop.count, loop.writes, took.Seconds(), b.bare[loop.writes])
+		b.sayf("%d bare refreshes with %d writes in %.1f s: %.0f in a second", loop.count, loop.writes, took.Seconds(), b.bare[loop.writes])
 	}
 	return b.removeBare(ctx)
 }
@@ -183,5 +183,6 @@ func request(ctx context.Context, post *http.Client, endpoint string, form url.V
 	if response.StatusCode != http.StatusOK {
 		return answer, fmt.Errorf("the provider answers %s: %s", response.Status, body)
 	}
-	return answer, json.Unmarshal(body, &answer)
+	err = json.Unmarshal(body, &answer)
+	return answer, err
 }

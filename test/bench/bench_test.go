@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -31,7 +32,9 @@ func TestTheSmokeRun(t *testing.T) {
 	}
 	var output strings.Builder
 	args := []string{"--smoke", "--judge=false", "--only=M1,M1s,M3,M9", "--operator", operator}
-	if err := run(t.Context(), args, &output, t.Output()); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	defer cancel()
+	if err := run(ctx, args, &output, t.Output()); err != nil {
 		t.Fatalf("%v\n%s", err, output.String())
 	}
 	t.Log(output.String())

@@ -50,7 +50,7 @@ func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.
 	if err != nil {
 		return r, err
 	}
-	b.say("they are due in %.1f s, within %.1f s", time.Until(r.first).Seconds(), r.last.Sub(r.first).Seconds())
+	b.sayf("they are due in %.1f s, within %.1f s", time.Until(r.first).Seconds(), r.last.Sub(r.first).Seconds())
 	if time.Until(r.first) < time.Second || r.last.Sub(r.first) > live {
 		return r, errors.New("some accounts were due before all were made: this machine is too slow for so many (--rate, --single, --due)")
 	}

@@ -166,7 +166,7 @@ func (b *bench) make(ctx context.Context, f *fleet) error {
 		return err
 	}
 	took := time.Since(began)
-	b.say("%d accounts of %s made in %.1f s, each with a token after %.1f s: %.0f in a second", f.size, f.name, created.Seconds(), took.Seconds(), float64(f.size)/took.Seconds())
+	b.sayf("%d accounts of %s made in %.1f s, each with a token after %.1f s: %.0f in a second", f.size, f.name, created.Seconds(), took.Seconds(), float64(f.size)/took.Seconds())
 	return nil
 }
 

@@ -68,7 +68,7 @@ func (b *bench) makeCrowds(ctx context.Context) ([]*fleet, error) {
 	for i := range crowds {
 		f := &fleet{name: fmt.Sprintf("crowd-%d", i), namespace: crowded, lifetime: crowdLifetime, lead: crowdLifetime / 3, size: b.settings.crowd}
 		var err error
-		if f.server, err = provider.Start(provider.Options{Registrations: []provider.Registration{f.registration()}}); err != nil {
+		if f.server, err = provider.Start(provider.Options{Registrations: []provider.Registration{f.registration()}}); err != nil { //nolint:contextcheck // it lives until it is closed
 			return nil, err
 		}
 		b.fleets[f.name] = f

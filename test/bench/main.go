@@ -130,7 +130,7 @@ func run(ctx context.Context, args []string, output, log io.Writer) error {
 		return err
 	}
 	err = b.measure(ctx)
-	if stopErr := b.close(err == nil); err == nil {
+	if stopErr := b.close(err == nil); err == nil { //nolint:contextcheck // what is closed is closed, whatever has ended
 		err = stopErr
 	}
 	if err != nil {
@@ -166,7 +166,7 @@ func (b *bench) measure(ctx context.Context) error {
 		if !step.when {
 			continue
 		}
-		b.say("%s", step.name)
+		b.sayf("%s", step.name)
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}

@@ -81,7 +81,7 @@ type resting struct {
 // setTheScene starts everything, and says what it is that is measured on.
 func setTheScene(ctx context.Context, s settings, output, log io.Writer) (_ *bench, err error) {
 	b := &bench{settings: s, output: output, log: log, began: time.Now(), fleets: map[string]*fleet{}, bare: map[int]float64{}}
-	defer func() {
+	defer func() { //nolint:contextcheck // what is closed is closed, whatever has ended
 		if err != nil {
 			err = errors.Join(err, b.close(false))
 		}
@@ -95,7 +95,7 @@ func setTheScene(ctx context.Context, s settings, output, log io.Writer) (_ *ben
 	for _, each := range registered {
 		registrations = append(registrations, each.registration())
 	}
-	if b.provider, err = provider.Start(provider.Options{Registrations: registrations}); err != nil {
+	if b.provider, err = provider.Start(provider.Options{Registrations: registrations}); err != nil { //nolint:contextcheck // it lives until it is closed
 		return nil, err
 	}
 	if !s.wants("M3", "M4", "M5") { // one of them is what the bare loops take for a model
@@ -180,7 +180,7 @@ func (b *bench) close(well bool) error {
 		if well && b.settings.dir == "" {
 			errs = append(errs, b.stage.Remove())
 		} else {
-			b.say("the records are in %s", b.stage.Dir)
+			b.sayf("the records are in %s", b.stage.Dir)
 		}
 	}
 	if b.provider != nil {
@@ -194,8 +194,8 @@ func (b *bench) close(well bool) error {
 	return errors.Join(errs...)
 }
 
-// say is a progress line, report a part of what is found out.
-func (b *bench) say(format string, args ...any) {
+// sayf is a progress line, report a part of what is found out.
+func (b *bench) sayf(format string, args ...any) {
 	fmt.Fprintf(b.log, "bench: %4.0f s  "+format+"\n", append([]any{time.Since(b.began).Seconds()}, args...)...) //nolint:errcheck // a progress line
 }
 

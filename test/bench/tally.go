@@ -24,9 +24,9 @@ type counts struct {
 }
 
 // writes are all that were carried out, but for events.
-func (c counts) writes() int { return c.accounts + c.clients + c.secrets + c.others }
+func (c *counts) writes() int { return c.accounts + c.clients + c.secrets + c.others }
 
-func (c counts) minus(before counts) counts {
+func (c *counts) minus(before counts) counts {
 	return counts{
 		c.accounts - before.accounts, c.clients - before.clients, c.secrets - before.secrets, c.others - before.others,
 		c.events - before.events, c.dryRuns - before.dryRuns, c.refused - before.refused,
