@@ -95,7 +95,9 @@ func (r *AccountReconciler) readyToRedeem(ctx context.Context, facts *lifecycle.
 	request.Scopes = plan.Scopes
 	connecting, cancel := context.WithTimeout(ctx, readyDeadline)
 	defer cancel()
-	if finding, err := r.secretWritable(connecting, facts, seal.Credential{Captured: captured}); finding != nil || err != nil {
+	// As what is to come: what is earlier than the Secret is not written into it, nor tried.
+	next := seal.Credential{Captured: captured, Rotation: max(facts.Credential.Rotation, facts.HighestRotation) + 1}
+	if finding, err := r.secretWritable(connecting, facts, next); finding != nil || err != nil {
 		return nil, exchanged{publish: finding}, err
 	}
 	s := newSpend(ready)

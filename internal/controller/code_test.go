@@ -462,6 +462,17 @@ var _ = Describe("A code", func() {
 		Entry("that nobody has sealed", func(over *v1alpha1.HandOver) { over.Sealed = strings.Repeat("A", 200) }),
 	)
 
+	It("is exchanged by a process that has just started, though there is a token Secret of the grant before", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.Consent.Link = v1alpha1.LinkAlways })
+		s.connectedBy(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
+		see := blind()
+		s.operator(ctx, seal.JournalOptions{Dir: GinkgoT().TempDir()})
+		Eventually(outcome(ctx, account, s.consents(ctx, account, "alice"))).Should(Equal("Connected alice"))
+		see()
+		becomesReady(ctx, account)
+	})
+
 	It("S47 that was asked for with other scopes than are wanted by now is not sent", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		account := s.person("bills")

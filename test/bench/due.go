@@ -11,9 +11,19 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
 
-// creations is how many accounts are made in a second, at the least, with a token for each: how long the tokens of a fleet live
-// depends on it.
-const creations = 60
+// creation is for how long a fleet will be in the making, each account with its token: by what the bare loop has made of this
+// machine, or by what an idle one with two cores makes of it. A new account costs six writes or so, and some reads; one that
+// imports, eight.
+func (b *bench) creation(f *fleet) time.Duration {
+	writes, perSecond := 6, b.bare[2]
+	if f.singleUse {
+		writes, perSecond = 8, b.bare[3]*3/2
+	}
+	if perSecond == 0 {
+		perSecond = 400
+	}
+	return time.Duration(float64(f.size*writes)/perSecond*float64(time.Second)) + 5*time.Second
+}
 
 // round is what became of a fleet whose accounts were due at once.
 type round struct {
@@ -31,7 +41,7 @@ type round struct {
 func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.Context, r round) error) (round, error) {
 	r := round{fleet: f}
 	// The lead is two thirds of a lifetime at most: half of it is left for what is made last.
-	live := f.lead*3/2 + time.Duration(f.size)*time.Second/creations + 5*time.Second
+	live := f.lead*3/2 + b.creation(f)
 	back, err := b.endAt(f, time.Now().Add(live))
 	if err != nil {
 		return r, err

@@ -39,6 +39,8 @@ type settings struct {
 	hungFor time.Duration
 	// lead is how long before their end tokens are refreshed that are to be due at once.
 	lead time.Duration
+	// patience bounds each thing that is waited for.
+	patience time.Duration
 
 	operator, dir, root string
 	extra               []string
@@ -51,6 +53,7 @@ func (s *settings) smoke() {
 	s.rest, s.restFor, s.secrets = 20, 0, 10
 	s.rate, s.single, s.due, s.newcomers, s.interval = 12, 12, 20, 4, 20*time.Millisecond
 	s.crowd, s.hungFor, s.lead = 2, 25*time.Second, 6*time.Second
+	s.patience = time.Minute
 }
 
 func main() {
@@ -66,7 +69,7 @@ func main() {
 }
 
 func parse(args []string, output io.Writer) (settings, error) {
-	var s settings
+	s := settings{patience: 10 * time.Minute}
 	small := false
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(output)

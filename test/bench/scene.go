@@ -36,10 +36,7 @@ const (
 	// slots is the clients' spec.maxConcurrentRequests: the most that there may be.
 	slots = 64
 	// look is how often the audit log is read while something is waited for.
-	look = 100 * time.Millisecond
-	// patience bounds each thing that is waited for.
-	patience = 10 * time.Minute
-
+	look      = 100 * time.Millisecond
 	tokenPath = "/connect/token"
 	secretKey = "client_secret"
 	importKey = "refresh_token"
@@ -274,7 +271,7 @@ func (b *bench) untilIdle(ctx context.Context) error {
 }
 
 func (b *bench) until(ctx context.Context, what string, done func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, b.settings.patience)
 	defer cancel()
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
