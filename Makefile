@@ -58,6 +58,10 @@ test-rotations: build controlplane authserver ## Connect 50 accounts at an OAuth
 	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' ROTATIONS=$(or $(ROTATIONS),1000) \
 	  go test -count=1 -v -run '^TestConnectRotateRevokeReconnect$$' ./test/e2e
 
+.PHONY: test-stories
+test-stories: controlplane ## Play every story of a person's code with every kind of provider; make test plays some of them.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' STORIES=all go test -count=1 -timeout 30m ./test/stories
+
 .PHONY: test-mutants
 test-mutants: controlplane tools ## Break the code in many small ways and want the tests to notice each.
 	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/run.sh

@@ -148,6 +148,7 @@ func (w *world) forget() {
 func (w *world) finale(replicas ...*replica) {
 	w.t.Helper()
 	w.sayf("the end of the story; what follows has to work")
+	w.network.treat(provider.Step{}) // a fault that nothing has met yet belongs to the story
 	w.judge()
 	if !needsPerson(w.read()) && w.rotates(replicas...) {
 		return
