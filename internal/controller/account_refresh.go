@@ -156,7 +156,7 @@ func (s *spend) describe(facts *lifecycle.Facts, plan lifecycle.Plan, template, 
 			template.Origins = append(template.Origins, origin) // as consented to, and no other
 		}
 	}
-	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Grant: facts.Credential.GrantSequence, Forgiven: lifecycle.Grace(facts.Client) > 0}
+	s.spending = lifecycle.Spending{Attempt: plan.Attempt, Spent: facts.Credential.Fingerprint, Forgiven: lifecycle.Grace(facts.Client) > 0}
 	if plan.Claim {
 		s.spending.ClaimID = s.claimID
 		s.spending.ClaimSequence = lifecycle.NextClaimSequence(facts)

@@ -206,7 +206,7 @@ func (r *AccountReconciler) replay(ctx context.Context, entry seal.Entry) (err e
 // spendOf is the spending that a receipt tells of.
 func spendOf(receipt seal.Receipt, owner *v1alpha1.OAuthClient) *spend {
 	s := &spend{claimID: receipt.ClaimID, receipt: receipt, spending: lifecycle.Spending{
-		Attempt: receipt.Attempt, Spent: receipt.Spent, Grant: receipt.Template.GrantSequence, Forgiven: owner != nil && lifecycle.Grace(owner) > 0,
+		Attempt: receipt.Attempt, Spent: receipt.Spent, Forgiven: owner != nil && lifecycle.Grace(owner) > 0,
 	}}
 	if receipt.Template.ClaimSequence > 0 {
 		s.spending.ClaimID, s.spending.ClaimSequence = receipt.ClaimID, receipt.Template.ClaimSequence

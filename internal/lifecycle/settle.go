@@ -38,9 +38,8 @@ type Spending struct {
 	ClaimID       string
 	ClaimSequence int64
 	Attempt       int32
-	// Spent is the fingerprint of the refresh token that was sent, and Grant the sequence of its grant; 0: not known.
+	// Spent is the fingerprint of the refresh token that was sent.
 	Spent string
-	Grant int64
 	// Forgiven: the provider declared a grace.
 	Forgiven bool
 	// Code: a code was sent, and no refresh token. HandOverID and StateHash are of the code, and ConsentAttempt is of the link.
@@ -99,8 +98,9 @@ func Refused(status *v1alpha1.ConnectedAccountStatus, stored Credential, failure
 	mine := s.mine(status) || s.ClaimID == "" && status.Claim.ID == ""
 	same := stored.State == CredentialHeld && stored.Fingerprint == s.Spent
 	if !mine || !same {
-		if definite && (stored.State != CredentialHeld || s.Grant <= 0 || s.Grant >= stored.GrantSequence) {
-			// A token of this account was refused, and whoever holds the claim does not know. Of a newer grant it says nothing.
+		if definite {
+			// A token of this account was refused, and whoever holds the claim does not know. Where the provider has ended the
+			// newer grant with it, that is our loss, too.
 			status.DoubtSequence = max(status.ClaimSequence, status.DoubtSequence)
 		}
 		if mine {

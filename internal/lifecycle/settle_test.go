@@ -299,20 +299,3 @@ func TestRefused(t *testing.T) {
 		})
 	}
 }
-
-// A new consent ends the old grant at many providers. That its token is refused then leaves no doubt about the new one.
-func TestARefusalOfAnEarlierGrantCastsNoDoubtOnALaterOne(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		spent int64
-		want  int64
-	}{"of an earlier grant": {heldGrant - 1, 0}, "of the same grant": {heldGrant, 9}, "of which nothing is known": {0, 9}} {
-		f := rotating()
-		status := f.Account.Status
-		status.ClaimSequence, status.DoubtSequence, status.Claim = 9, 0, v1alpha1.Claim{}
-		lifecycle.Refused(&status, f.Credential, oauth.RefreshTokenRejected, lifecycle.Spending{ClaimID: "claim-8", ClaimSequence: 8, Attempt: 1, Spent: "another", Grant: test.spent})
-		if status.DoubtSequence != test.want {
-			t.Errorf("%s: the doubt mark is %d, want %d", name, status.DoubtSequence, test.want)
-		}
-	}
-}
