@@ -106,7 +106,7 @@ func interleave(t *testing.T, begin func(t *testing.T) (*world, *replica, *repli
 
 // goOn has a replica work up to its n-th point, and with patience, time pass while it waits. It reports false where it has
 // nothing more to do before.
-func (w *world) goOn(r *replica, n int, patient bool) bool {
+func (w *world) goOn(r *replica, n int, patient bool) bool { //nolint:gocognit // one step after the other
 	w.t.Helper()
 	for points, laps, made := 0, 0, 0; ; {
 		if !r.busy {
