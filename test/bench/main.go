@@ -73,7 +73,7 @@ func parse(args []string, output io.Writer) (settings, error) {
 	small := false
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(output)
-	flags.IntVar(&s.rest, "rest", 20000, "how many accounts are left at rest (M3), and weighed (M4)")
+	flags.IntVar(&s.rest, "rest", 10000, "how many accounts are left at rest (M3), and weighed (M4)")
 	flags.DurationVar(&s.restFor, "rest-for", 10*time.Minute, "for how long, at least")
 	flags.IntVar(&s.secrets, "secrets", 10000, "how many unrelated Secrets are made (M5)")
 	flags.IntVar(&s.secretSize, "secret-size", 32<<10, "how large each of them is, in bytes")
