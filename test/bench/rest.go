@@ -80,7 +80,7 @@ func (b *bench) heap(ctx context.Context) (float64, error) {
 // weigh is the smallest of several weights: what lies about by chance is not counted.
 func (b *bench) weigh(ctx context.Context) (float64, error) {
 	least := 0.0
-	for range 3 {
+	for range 5 {
 		found, err := b.heap(ctx)
 		if err != nil {
 			return 0, err
