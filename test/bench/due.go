@@ -12,18 +12,22 @@ import (
 )
 
 // creation is for how long a fleet will be in the making, each account with its token: by what the bare loop has made of this
-// machine, or by what an idle one with two cores makes of it. A new account costs six writes or so, and some reads; one that
-// imports, eight.
+// machine, or by what an idle one with two cores makes of it. A new account takes as long as some four bare
+// refreshes, of the kind that it has.
 func (b *bench) creation(f *fleet) time.Duration {
-	writes, perSecond := 6, b.bare[2]
+	rounds, perSecond := 4.5, b.bare[2]
 	if f.singleUse {
-		writes, perSecond = 8, b.bare[3]*3/2
+		rounds, perSecond = 4, b.bare[3]
 	}
 	if perSecond == 0 {
-		perSecond = 400
+		perSecond = 200
 	}
-	return time.Duration(float64(f.size*writes)/perSecond*float64(time.Second)) + 5*time.Second
+	return time.Duration(rounds*float64(f.size)/perSecond*float64(time.Second)) + 5*time.Second
 }
+
+// ahead of the first that is due, everything is noted that was counted so far: reading the log takes a moment, in which nothing
+// may happen that is counted.
+const ahead = time.Second
 
 // round is what became of a fleet whose accounts were due at once.
 type round struct {
@@ -61,10 +65,10 @@ func (b *bench) round(ctx context.Context, f *fleet, meanwhile func(ctx context.
 		return r, err
 	}
 	b.sayf("they are due in %.1f s, within %.1f s", time.Until(r.first).Seconds(), r.last.Sub(r.first).Seconds())
-	if time.Until(r.first) < time.Second || r.last.Sub(r.first) > live {
+	if time.Until(r.first) < 2*ahead || r.last.Sub(r.first) > live {
 		return r, errors.New("some accounts were due before all were made: this machine is too slow for so many (--rate, --single, --due)")
 	}
-	if err := sleepUntil(ctx, r.first.Add(-look)); err != nil {
+	if err := sleepUntil(ctx, r.first.Add(-ahead)); err != nil {
 		return r, err
 	}
 	before, err := b.tally.in(f.space())

@@ -45,7 +45,7 @@ func fleetsOf(s settings) []*fleet {
 		{name: fleetRest, size: s.rest, lifetime: 12 * time.Hour, slots: slots},
 		{name: fleetRate, size: s.rate, lifetime: 12 * time.Hour, slots: slots, lead: s.lead},
 		{name: fleetSingle, size: s.single, lifetime: 12 * time.Hour, slots: slots, lead: s.lead, singleUse: true},
-		{name: fleetDue, size: s.due, lifetime: 12 * time.Hour, slots: slots, lead: 2 * s.lead},
+		{name: fleetDue, size: s.due, lifetime: 12 * time.Hour, slots: slots, lead: s.lead * 3 / 2},
 		{name: fleetBare, lifetime: 12 * time.Hour},
 		{name: fleetBareSingle, lifetime: 12 * time.Hour, singleUse: true},
 	}

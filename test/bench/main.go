@@ -84,7 +84,7 @@ func parse(args []string, output io.Writer) (settings, error) {
 	flags.DurationVar(&s.interval, "interval", 100*time.Millisecond, "the pause between two of them")
 	flags.IntVar(&s.crowd, "crowd", 100, "how many accounts each of ten providers has (M8)")
 	flags.DurationVar(&s.hungFor, "hung-for", 40*time.Second, "for how long they are watched, once without and once with one that hangs")
-	flags.DurationVar(&s.lead, "lead", 40*time.Second, "how long before their end tokens are refreshed that are to be due at once (M1, M1s; M9: twice as long)")
+	flags.DurationVar(&s.lead, "lead", 40*time.Second, "how long before their end tokens are refreshed that are to be due at once (M1, M1s; M9: half as long again)")
 	flags.StringVar(&s.operator, "operator", "", "the operator's binary; default: OAUTH_OPERATOR, or one that is built")
 	flags.StringVar(&s.dir, "dir", "", "the folder of the run, which is kept; default: a temporary one")
 	flags.StringVar(&s.root, "root", "", "the checkout; default: the one around the working directory")
