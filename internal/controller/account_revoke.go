@@ -24,18 +24,23 @@ const (
 // revoke ends the grant of a deleted account at the provider (RFC 7009), and lets the account go. It is tried for two minutes:
 // whoever deletes something wants it gone, and a provider that does not answer must not keep it.
 func (r *AccountReconciler) revoke(ctx context.Context, facts *lifecycle.Facts) error {
-	account, since := facts.Account, r.Clock.Now()
+	account, since, revoked := facts.Account, r.Clock.Now(), false
 	// By this process's own clock alone: it may differ from that of the API server.
 	r.memory.update(account, func(m *accountMemory) {
 		if m.deleting.IsZero() {
 			m.deleting = since
 		}
 		since = m.deleting
+		revoked = m.revoked != "" && m.revoked == facts.Credential.Fingerprint
 	})
+	if revoked { // the provider knows; it is the API server that has not let go yet
+		return r.release(ctx, account)
+	}
 	reason, passes := lifecycle.RevocationFault(facts)
 	if reason == "" {
 		err := r.sendRevocation(detached(ctx), facts)
 		if err == nil {
+			r.memory.update(account, func(m *accountMemory) { m.revoked = facts.Credential.Fingerprint })
 			r.Events.Eventf(account, nil, corev1.EventTypeNormal, reasonRevoked, "Revoke", "the grant was revoked at the provider")
 			return r.release(ctx, account)
 		}

@@ -584,6 +584,31 @@ var _ = Describe("A deleted account", func() {
 		Expect(s.provider.RevocationRequests()).To(Equal(1))
 	})
 
+	It("has its grant revoked once, however often the API server refuses to let it go", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		account := s.person("bills", revoking)
+		s.connectedBy(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
+		Eventually(func() []string { return get(ctx, account.DeepCopy()).Finalizers }).Should(ConsistOf(v1alpha1.FinalizerRevoke))
+		refused := make(chan struct{}, 100)
+		suite.wire.refusing(func(request *http.Request) int {
+			if request.Method != http.MethodPatch || !within(s.namespace)(call{path: request.URL.Path}) || !strings.HasSuffix(request.URL.Path, "/"+account.Name) {
+				return 0
+			}
+			select {
+			case refused <- struct{}{}:
+			default:
+			}
+			return http.StatusConflict
+		})
+		Expect(suite.admin.Delete(ctx, account)).To(Succeed())
+		for range 3 {
+			Eventually(refused).Should(Receive())
+		}
+		suite.wire.set(nil)
+		Eventually(gone(ctx, account)).Should(BeTrue())
+		Expect(s.provider.RevocationRequests()).To(Equal(1))
+	})
+
 	It("leaves the grant alone where nobody asks for that", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		account := s.person("bills", revoking, func(a *v1alpha1.ConnectedAccount) { a.Spec.DeletionPolicy = "" })

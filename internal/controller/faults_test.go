@@ -35,6 +35,20 @@ func statusWrite(request *http.Request, namespace string) bool {
 		strings.HasSuffix(request.URL.Path, "/status") && !strings.Contains(request.URL.RawQuery, "dryRun")
 }
 
+// claimWrite tells writes of a status that holds a claim.
+func claimWrite(request *http.Request, namespace string) bool {
+	if !statusWrite(request, namespace) {
+		return false
+	}
+	body, err := request.GetBody()
+	if err != nil {
+		return false
+	}
+	defer func() { _ = body.Close() }()
+	var written v1alpha1.ConnectedAccount
+	return json.NewDecoder(body).Decode(&written) == nil && written.Status.Claim.ID != ""
+}
+
 var _ = Describe("Keeping", func() {
 	It("goes on until the API server takes the credential, publishes nothing before, and asks for no second one", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)

@@ -27,6 +27,8 @@ type accountMemory struct {
 	writtenTime time.Time
 	// deleting is when this process first tried to revoke the grant of the account, which is deleted.
 	deleting time.Time
+	// revoked is the fingerprint of the refresh token that was revoked at the provider.
+	revoked string
 	// refused: the API server last refused a credential.
 	refused bool
 	// held: a credential was seen. rotation is the highest of them.

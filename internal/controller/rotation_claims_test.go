@@ -49,7 +49,10 @@ func rotationSteps() map[string]func(SpecContext, *stage, []*v1alpha1.ConnectedA
 			var first sync.Map
 			arrived, release := make(chan struct{}, len(accounts)), make(chan struct{})
 			suite.wire.losing(func(request *http.Request) bool {
-				if _, seen := first.LoadOrStore(request.URL.Path, true); statusWrite(request, s.namespace) && !seen {
+				if !claimWrite(request, s.namespace) { // what is still to be written about the grant before
+					return false
+				}
+				if _, seen := first.LoadOrStore(request.URL.Path, true); !seen {
 					arrived <- struct{}{}
 					<-release
 				}
