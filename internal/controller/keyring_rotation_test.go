@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -68,7 +69,23 @@ func comes(id string, state seal.KeyState) {
 	Eventually(func() seal.KeyState {
 		suite.clock.ahead.Add(int64(31 * time.Second))
 		return stateOf(id)()
-	}).WithTimeout(2 * time.Minute).WithPolling(3 * time.Second).Should(Equal(state))
+	}).WithTimeout(2*time.Minute).WithPolling(3*time.Second).Should(Equal(state), saidOfKeys)
+}
+
+// saidOfKeys is what was said of the keyring, by all operators: it tells why a key is where it is.
+func saidOfKeys() string {
+	list := &eventsv1.EventList{}
+	if err := suite.admin.List(context.Background(), list, client.InNamespace(operatorNamespace)); err != nil {
+		return err.Error()
+	}
+	slices.SortFunc(list.Items, func(a, b eventsv1.Event) int { return a.EventTime.Compare(b.EventTime.Time) })
+	var said []string
+	for _, each := range list.Items {
+		if each.Regarding.Kind == "Secret" {
+			said = append(said, fmt.Sprintf("%s %s by %s: %s", each.EventTime.Format(time.TimeOnly), each.Reason, each.ReportingInstance, each.Note))
+		}
+	}
+	return strings.Join(said, "\n")
 }
 
 // addedKey asks for a rotation and waits for the new key, which it returns after the one that seals.
@@ -289,17 +306,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 	It("S41 are looked at by a process that slept while one was retired, before it seals with what it remembers", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		account := s.connect(ctx, v1alpha1.RefreshTokens{Use: v1alpha1.RefreshTokenReusable}, "a")[0]
-		// Accounts of earlier specs whose grants are still being revoked need the key as well, and the process that sleeps is theirs.
-		Eventually(func() ([]string, error) {
-			list, others := &v1alpha1.ConnectedAccountList{}, []string(nil)
-			err := suite.admin.List(ctx, list)
-			for _, each := range list.Items {
-				if each.Namespace != s.namespace {
-					others = append(others, each.Namespace+"/"+each.Name)
-				}
-			}
-			return others, err
-		}).WithTimeout(5 * time.Minute).WithPolling(time.Second).Should(BeEmpty())
+		s.alone(ctx) // other accounts need the key as well, and the process that sleeps is theirs
 		old, added := installedKeyring().ID(), ""
 		change(ctx, keyringSecret(), func(secret *corev1.Secret) {
 			stored, err := seal.ParseKeyring(secret.Data)
