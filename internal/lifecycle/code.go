@@ -225,20 +225,33 @@ func (s Spending) codeDone(status *v1alpha1.ConnectedAccountStatus) {
 }
 
 // CodeKept takes over into the status that the credential which a code brought is kept in it. The link that led to it is good
-// for nothing any more.
-func CodeKept(status *v1alpha1.ConnectedAccountStatus, next Credential, s Spending, waits bool, now time.Time) {
+// for nothing any more, unless it may have been the wrong person's.
+func CodeKept(f *Facts, status *v1alpha1.ConnectedAccountStatus, next Credential, s Spending, now time.Time) {
+	kept := *f
+	kept.Credential = next
 	stateHash := s.StateHash
 	s.codeDone(status)
 	into := &status.Authorization
 	into.Denial = v1alpha1.AuthorizationDenial{}
-	into.Attempt = max(into.Attempt, s.ConsentAttempt, 1) + 1
-	status.AuthorizationURL = ""
+	into.Attempt = max(into.Attempt, s.ConsentAttempt, 1)
+	if !GivesWay(&kept) {
+		linkUsed(status)
+	}
 	status.Failures = v1alpha1.Failures{} // they were of the grant before
 	result := v1alpha1.AuthorizationConnected
-	if waits {
+	if awaitsApproval(&kept) && !approvalGiven(&kept) {
 		result = v1alpha1.AuthorizationNeedsApproval
 	}
 	ended(status, v1alpha1.AuthorizationOutcome{StateHash: stateHash, Result: result, Identity: next.Identity}, now)
+	if result == v1alpha1.AuthorizationNeedsApproval && GivesWay(f) {
+		counted(into, metav1.NewTime(now.Truncate(time.Second))) // two who replace each other come to nothing as well
+	}
+}
+
+// linkUsed ends the link in the status, and all that were given out before.
+func linkUsed(status *v1alpha1.ConnectedAccountStatus) {
+	status.Authorization.Attempt = max(status.Authorization.Attempt, 1) + 1
+	status.AuthorizationURL = ""
 }
 
 // CodeFailed takes over into the status that a code brought nothing. It is never sent again, unless not a byte of it was; and
@@ -254,6 +267,8 @@ func CodeFailed(status *v1alpha1.ConnectedAccountStatus, failure Failure, identi
 	s.codeDone(status)
 	outcome := v1alpha1.AuthorizationOutcome{StateHash: s.StateHash, Result: v1alpha1.AuthorizationRejected, Reason: failure.Message}
 	switch {
+	case failure.Class == SubjectChanged && identity == "":
+		// Nobody else is known to have come. The reason says what there is to know.
 	case failure.Class == SubjectChanged:
 		outcome.Result, outcome.Identity = v1alpha1.AuthorizationSubjectChanged, identity
 	case inDoubt(failure.Class):
