@@ -197,7 +197,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		old, added := addedKey(ctx)
 		before := rotated()
 		Expect(stateOf(old)()).To(Equal(seal.KeyPrimary))
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(stateOf(added)).Should(Equal(seal.KeyPrimary))
 		everyone := append([]*v1alpha1.ConnectedAccount{idle}, accounts...)
 		Eventually(sealedUnder(ctx, everyone...)).Should(Equal(map[string]int{added: 8}))
@@ -238,7 +238,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			before = append(before, get(ctx, account.DeepCopy()).Status)
 		}
 		published, requests, mark := projected(s.tokenSecret(ctx, "a")), s.provider.TokenRequests(), suite.wire.mark()
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, accounts...)).Should(Equal(map[string]int{added: 2}))
 		rests(ctx, accounts[0])
 		for i, account := range accounts {
@@ -276,7 +276,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 				return made.path == statusPath(account) && made.status == http.StatusServiceUnavailable
 			})
 		}).ShouldNot(BeEmpty(), "the result waits to be written")
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(stateOf(added)).Should(Equal(seal.KeyPrimary))
 		mark = suite.wire.mark()
 		suite.wire.set(nil)
@@ -389,7 +389,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			earlier := get(ctx, keyringSecret())
 			_, added := addedKey(ctx)
 			if promoted {
-				suite.clock.ahead.Add(int64(time.Minute))
+				suite.clock.ahead.Add(int64(seal.KeyDistribution))
 				Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 			}
 			now := get(ctx, keyringSecret())
@@ -406,7 +406,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			putKeyring(ctx, now)
 			damaged = false
 			becomesReady(ctx, account)
-			suite.clock.ahead.Add(int64(time.Minute))
+			suite.clock.ahead.Add(int64(seal.KeyDistribution))
 			Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 			s.goesOn(ctx, account)
 		},
@@ -433,7 +433,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		Eventually(saidOfKeyring(ctx)).Should(ContainElement(And(HavePrefix("KeyNotRotated: "), HaveSuffix(v1alpha1.AnnotationRotateKey+"="+installedKeyring().ID()))))
 		old, added := addedKey(ctx)
 		askKeyring(ctx, v1alpha1.AnnotationRetireKey, old)
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, accounts...)).Should(Equal(map[string]int{added: 2}))
 
 		By("an account that holds what was made for another")
@@ -470,7 +470,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		account := s.connected(ctx)
 		old, added := addedKey(ctx)
 		before := installedKeyring()
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 		rotates(ctx, account)
 		rotates(ctx, account)

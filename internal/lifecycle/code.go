@@ -135,11 +135,15 @@ func codeTime(f *Facts, now time.Time) time.Time {
 
 // restsFor is when the old grant may be used again after a code whose outcome nobody knows; it may be past.
 func restsFor(f *Facts, now time.Time) time.Time {
-	last := f.Account.Status.Authorization.LastOutcome
-	if !refreshes(f) || last.Result != v1alpha1.AuthorizationInDoubt || last.OutcomeTime == nil || last.OutcomeTime.After(now.Add(clockTolerance)) {
+	known := f.Account.Status.Authorization
+	at := known.InDoubtTime
+	if at == nil && known.LastOutcome.Result == v1alpha1.AuthorizationInDoubt {
+		at = known.LastOutcome.OutcomeTime // an earlier version wrote it there only
+	}
+	if !refreshes(f) || at == nil || at.After(now.Add(clockTolerance)) {
 		return time.Time{}
 	}
-	return earlier(last.OutcomeTime.Add(codeRest), now.Add(codeRest))
+	return earlier(at.Add(codeRest), now.Add(codeRest))
 }
 
 // droppedRules give up what must not be sent. They need neither client nor provider.
@@ -238,6 +242,7 @@ func CodeKept(f *Facts, status *v1alpha1.ConnectedAccountStatus, next Credential
 		linkUsed(status)
 	}
 	status.Failures = v1alpha1.Failures{} // they were of the grant before
+	into.InDoubtTime = nil
 	result := v1alpha1.AuthorizationConnected
 	if awaitsApproval(&kept) && !approvalGiven(&kept) {
 		result = v1alpha1.AuthorizationNeedsApproval

@@ -395,6 +395,9 @@ func ended(status *v1alpha1.ConnectedAccountStatus, outcome v1alpha1.Authorizati
 	outcome.OutcomeTime = &at
 	into := &status.Authorization
 	into.LastOutcome = outcome
+	if outcome.Result == v1alpha1.AuthorizationInDoubt {
+		into.InDoubtTime = &at // what comes of the next attempt says nothing about this one
+	}
 	switch outcome.Result {
 	case v1alpha1.AuthorizationConnected:
 		into.Failures = v1alpha1.ConsentFailures{}

@@ -154,8 +154,14 @@ func TestDecideCode(t *testing.T) {
 		"but not while the journal may hold its result":        {connected(), change(handsOver(time.Minute), exchanges(lifecycle.ClaimOrphaned, 0), func(f *lifecycle.Facts) { f.ExchangeOpen = true }), rests("exchange open")},
 		"a code of which not a byte was sent is free again":    {connected(), change(handsOver(time.Minute), exchanges(lifecycle.ClaimUnsent, 0)), acts("code unsent", lifecycle.Unclaim)},
 		"the old grant rests after a code in doubt":            {connected(), change(late, doubtful(119*time.Second)), rests("old grant rests")},
-		"and not for ever":                                     {connected(), change(late, doubtful(2*time.Minute)), spends("refresh due", 1)},
-		"not even where somebody wrote 2099":                   {connected(), change(late, doubtful(-73*365*24*time.Hour)), spends("refresh due", 1)},
+		"whatever came of an attempt since": {connected(), change(late, func(f *lifecycle.Facts) {
+			change(handsOver(time.Minute), exchanges(lifecycle.ClaimInDoubt, 0))(f)
+			f.Account.Status = lifecycle.Status(f, lifecycle.Done{}, ago(time.Minute))
+			f.Account.Status.Authorization.Denial = v1alpha1.AuthorizationDenial{Code: "access_denied", StateHash: "state-2", DeniedTime: when(noon())}
+			f.Account.Status = lifecycle.Status(f, lifecycle.Done{}, noon())
+		}), rests("old grant rests")},
+		"and not for ever":                   {connected(), change(late, doubtful(2*time.Minute)), spends("refresh due", 1)},
+		"not even where somebody wrote 2099": {connected(), change(late, doubtful(-73*365*24*time.Hour)), spends("refresh due", 1)},
 		"a refresh asks for no scope that nobody granted": {
 			connected(), change(late, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"read", "write"} }), spends("refresh due", 1),
 		},
