@@ -254,15 +254,15 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 	})
 
 	It("S41 seal a result under the key that is in use when it is written, not when it came", func(ctx SpecContext) {
-		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
+		s := newStage(ctx, 2*time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
 		account := s.connected(ctx)
-		_, added := addedKey(ctx)
 		hold := provider.NewHold()
 		DeferCleanup(hold.Release)
 		Expect(s.provider.Script(billsID, provider.HoldAfterCommit(hold))).To(Succeed())
 		before := rotations(ctx, account)()
-		pass(ctx, untilDue, account)
+		pass(ctx, 85*time.Minute, account) // a third of its lifetime is left, and enough for a key to be distributed
 		Eventually(hold.Reached()).Should(BeClosed())
+		_, added := addedKey(ctx)
 		suite.wire.refusing(func(request *http.Request) int {
 			if request.Method == http.MethodPut && request.URL.Path == statusPath(account) {
 				return http.StatusServiceUnavailable
@@ -276,6 +276,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 				return made.path == statusPath(account) && made.status == http.StatusServiceUnavailable
 			})
 		}).ShouldNot(BeEmpty(), "the result waits to be written")
+		Expect(stateOf(added)()).To(Equal(seal.KeyDistributed))
 		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(stateOf(added)).Should(Equal(seal.KeyPrimary))
 		mark = suite.wire.mark()
@@ -283,6 +284,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		Eventually(rotations(ctx, account)).Should(Equal(before + 1))
 		Expect(sealedUnder(ctx, account)()).To(Equal(map[string]int{added: 1}))
 		Eventually(func() []string { return paths(suite.wire.since(mark, writesWithin(s.namespace))) }).Should(Equal([]string{"PUT connectedaccounts/a/status", "PUT secrets/a"}), "nothing is sealed a second time")
+		pass(ctx, 30*time.Minute)
 		s.goesOn(ctx, account)
 	})
 
