@@ -427,6 +427,11 @@ type Authorization struct {
 	// lastOutcome is what came of the last attempt.
 	// +optional
 	LastOutcome AuthorizationOutcome `json:"lastOutcome,omitzero"`
+
+	// inDoubtTime is when it was last found that nobody knows what came of a code. The refresh token of before is not used for
+	// two minutes from then, whatever came of later attempts.
+	// +optional
+	InDoubtTime *metav1.Time `json:"inDoubtTime,omitempty"`
 }
 
 // StateHash is a hash of the state of an attempt, in base64url.

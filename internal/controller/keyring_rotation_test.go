@@ -214,7 +214,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		old, added := addedKey(ctx)
 		before := rotated()
 		Expect(stateOf(old)()).To(Equal(seal.KeyPrimary))
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(stateOf(added)).Should(Equal(seal.KeyPrimary))
 		everyone := append([]*v1alpha1.ConnectedAccount{idle}, accounts...)
 		Eventually(sealedUnder(ctx, everyone...)).Should(Equal(map[string]int{added: 8}))
@@ -255,7 +255,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			before = append(before, get(ctx, account.DeepCopy()).Status)
 		}
 		published, requests, mark := projected(s.tokenSecret(ctx, "a")), s.provider.TokenRequests(), suite.wire.mark()
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, accounts...)).Should(Equal(map[string]int{added: 2}))
 		rests(ctx, accounts[0])
 		for i, account := range accounts {
@@ -271,15 +271,15 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 	})
 
 	It("S41 seal a result under the key that is in use when it is written, not when it came", func(ctx SpecContext) {
-		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
+		s := newStage(ctx, 2*time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
 		account := s.connected(ctx)
-		_, added := addedKey(ctx)
 		hold := provider.NewHold()
 		DeferCleanup(hold.Release)
 		Expect(s.provider.Script(billsID, provider.HoldAfterCommit(hold))).To(Succeed())
 		before := rotations(ctx, account)()
-		pass(ctx, untilDue, account)
+		pass(ctx, 85*time.Minute, account) // a third of its lifetime is left, and enough for a key to be distributed
 		Eventually(hold.Reached()).Should(BeClosed())
+		_, added := addedKey(ctx)
 		suite.wire.refusing(func(request *http.Request) int {
 			if request.Method == http.MethodPut && request.URL.Path == statusPath(account) {
 				return http.StatusServiceUnavailable
@@ -293,13 +293,15 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 				return made.path == statusPath(account) && made.status == http.StatusServiceUnavailable
 			})
 		}).ShouldNot(BeEmpty(), "the result waits to be written")
-		suite.clock.ahead.Add(int64(time.Minute))
+		Expect(stateOf(added)()).To(Equal(seal.KeyDistributed))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(stateOf(added)).Should(Equal(seal.KeyPrimary))
 		mark = suite.wire.mark()
 		suite.wire.set(nil)
 		Eventually(rotations(ctx, account)).Should(Equal(before + 1))
 		Expect(sealedUnder(ctx, account)()).To(Equal(map[string]int{added: 1}))
 		Eventually(func() []string { return paths(suite.wire.since(mark, writesWithin(s.namespace))) }).Should(Equal([]string{"PUT connectedaccounts/a/status", "PUT secrets/a"}), "nothing is sealed a second time")
+		pass(ctx, 30*time.Minute)
 		s.goesOn(ctx, account)
 	})
 
@@ -396,7 +398,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			earlier := get(ctx, keyringSecret())
 			_, added := addedKey(ctx)
 			if promoted {
-				suite.clock.ahead.Add(int64(time.Minute))
+				suite.clock.ahead.Add(int64(seal.KeyDistribution))
 				Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 			}
 			now := get(ctx, keyringSecret())
@@ -413,7 +415,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			putKeyring(ctx, now)
 			damaged = false
 			becomesReady(ctx, account)
-			suite.clock.ahead.Add(int64(time.Minute))
+			suite.clock.ahead.Add(int64(seal.KeyDistribution))
 			Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 			s.goesOn(ctx, account)
 		},
@@ -440,7 +442,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		Eventually(saidOfKeyring(ctx)).Should(ContainElement(And(HavePrefix("KeyNotRotated: "), HaveSuffix(v1alpha1.AnnotationRotateKey+"="+installedKeyring().ID()))))
 		old, added := addedKey(ctx)
 		askKeyring(ctx, v1alpha1.AnnotationRetireKey, old)
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, accounts...)).Should(Equal(map[string]int{added: 2}))
 
 		By("an account that holds what was made for another")
@@ -477,7 +479,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		account := s.connected(ctx)
 		old, added := addedKey(ctx)
 		before := installedKeyring()
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 		rotates(ctx, account)
 		rotates(ctx, account)

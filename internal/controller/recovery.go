@@ -195,7 +195,7 @@ func (r *AccountReconciler) replay(ctx context.Context, entry seal.Entry) (err e
 	if err != nil {
 		return err
 	}
-	err = r.settle(ctx, facts, r.outcomeOf(ctx, spendOf(receipt, facts.Client), reply, nil))
+	err = r.settle(ctx, facts, r.outcomeOf(ctx, account.Namespace, spendOf(receipt, facts.Client), reply, nil))
 	if err != nil && !errors.Is(err, errSuperseded) {
 		return err
 	}
