@@ -65,6 +65,9 @@ func TestS23AccountsAreRefreshedOnTimeWhileStrangersKnock(t *testing.T) {
 	if err := <-connects; err != nil {
 		t.Error(err)
 	}
+	if len(pagesEvents(t, played, mark)) == 0 {
+		t.Error("the person has caused no request either, so that nothing was counted")
+	}
 	if grown := residentMemory(t, operator) - before; grown > mostGrowth {
 		t.Errorf("the process has grown by %d MiB", grown>>20)
 	}
