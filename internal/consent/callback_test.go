@@ -268,7 +268,7 @@ func TestTheResultFollowsTheStatus(t *testing.T) {
 		says     string
 	}{
 		"connected":              {v1alpha1.AuthorizationConnected, "Ada <ada@example.com>", "Connected", "as <strong>Ada &lt;ada@example.com&gt;</strong>"},
-		"connected, as nobody":   {v1alpha1.AuthorizationConnected, "", "Connected", "The connection is made."},
+		"connected, as nobody":   {v1alpha1.AuthorizationConnected, "", "Connected", "The connection <strong>acme</strong> is made"},
 		"to be approved":         {v1alpha1.AuthorizationNeedsApproval, "Ada", "Your part is done", "once somebody at <strong>shop</strong> has confirmed"},
 		"denied":                 {v1alpha1.AuthorizationWasDenied, "", "Not connected", "Nothing was kept"},
 		"rejected":               {v1alpha1.AuthorizationRejected, "", "It did not work", "Nothing was kept"},

@@ -83,6 +83,17 @@ func (s *Stage) StartConsent(ctx context.Context, replicas int) ([]*Process, err
 	return processes, nil
 }
 
+// RemountConsentKeys does what the kubelet does some time after the Secret has changed. The replicas read the files again within
+// ten seconds.
+func (s *Stage) RemountConsentKeys(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(s.Cluster.Admin)
+	if err != nil {
+		return err
+	}
+	_, err = s.mountConsentKeys(ctx, client)
+	return err
+}
+
 // mountConsentKeys writes the Secret with the keys of the pages into a folder, as the kubelet would.
 func (s *Stage) mountConsentKeys(ctx context.Context, client kubernetes.Interface) (string, error) {
 	var secret *corev1.Secret
@@ -102,7 +113,9 @@ func (s *Stage) mountConsentKeys(ctx context.Context, client kubernetes.Interfac
 		return "", err
 	}
 	for name, text := range secret.Data {
-		if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
+		// In place whole, as the kubelet does it: the replicas may be reading.
+		file := filepath.Join(folder, name)
+		if err := errors.Join(os.WriteFile(file+".new", text, 0o600), os.Rename(file+".new", file)); err != nil {
 			return "", err
 		}
 	}

@@ -56,6 +56,7 @@ func (s *Stage) registrations() map[string]provider.Registration {
 		all["smartbills-consent"] = provider.Registration{Contract: provider.Smartbills, Scopes: []string{"invoices"}, Accounts: accounts, Grants: customers, Reuse: reuse, RedirectURIs: s.redirectURIs("smartbills-consent")}
 	}
 	for name, each := range all {
+		each.NameUser = s.options.NameUsers && len(each.RedirectURIs) > 0
 		each.ClientID, each.ClientSecret, each.AccessTokenLifetime = "demo-"+name, rand.Text(), s.options.TokenLifetime
 		all[name] = each
 	}
@@ -84,7 +85,7 @@ func (s *Stage) startProvider(ctx context.Context) (*Provider, error) {
 		Path: filepath.Join(s.options.Programs, "provider"),
 		Args: []string{
 			"--config=" + config, "--listen=127.0.0.1:0", "--control=127.0.0.1:0",
-			"--tls-cert-dir=" + filepath.Dir(p.CAFile), "--ledger=" + p.Ledger,
+			"--tls-cert-dir=" + filepath.Dir(p.CAFile), "--ledger=" + p.Ledger, "--login-host=" + s.options.LoginHost,
 		},
 	})
 	if err != nil {
@@ -125,7 +126,7 @@ func (p *Provider) writeConfig(path string, more []provider.Registration) error 
 func configOf(each provider.Registration) map[string]any {
 	config := map[string]any{
 		"contract": each.Contract, "client_id": each.ClientID, "client_secret": each.ClientSecret, "scopes": each.Scopes,
-		"redirect_uris": each.RedirectURIs, "accounts": each.Accounts, "grants": each.Grants, "pkce": each.PKCE, "allow_basic": each.AllowBasic,
+		"redirect_uris": each.RedirectURIs, "accounts": each.Accounts, "grants": each.Grants, "pkce": each.PKCE, "allow_basic": each.AllowBasic, "name_user": each.NameUser,
 	}
 	if each.AccessTokenLifetime > 0 {
 		config["access_token_lifetime"] = each.AccessTokenLifetime.String()

@@ -62,6 +62,13 @@ type Options struct {
 	Lean bool
 	// Consent has a front for the consent pages: their public URL is then known before anything is set up.
 	Consent bool
+	// ConsentHost is the host that people know the pages by, in place of the front's address: for browsers that are told where
+	// it is.
+	ConsentHost string
+	// LoginHost is another name of this machine, where the provider has people log in. Empty: it asks at its own endpoint.
+	LoginHost string
+	// NameUsers has the provider say whose access it is, to the clients that people consent to.
+	NameUsers bool
 	// Log receives a line for each step. Nil discards them.
 	Log io.Writer
 }
