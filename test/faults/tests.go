@@ -19,6 +19,9 @@ const (
 	// wantedKills and wantedBucket are for a full run.
 	wantedKills  = 100
 	wantedBucket = 10
+	// wantedCodeKills and wantedCodeBucket are for the codes of a full run.
+	wantedCodeKills  = 60
+	wantedCodeBucket = 3
 	// besideAtOnce is how many of the builds that are to fail are played at once, beside the operator.
 	besideAtOnce = 2
 	// mutantPatience is how long a mutant's accounts have to be usable again: those that it has broken never are.
@@ -46,18 +49,23 @@ type summary struct {
 	DoubleSpend int `json:"doubleSpends"`
 	SIGTERMLost int `json:"sigtermLost"`
 	OutageLost  int `json:"outageLost"`
+	SentTwice   int `json:"codesSentTwice"`
+	CodesLost   int `json:"codesLostOutsideReply"`
+	EarlierLost int `json:"earlierLost"`
 	Lost        int `json:"lost"`
 	Violations  []struct {
 		Invariant string `json:"invariant"`
 	} `json:"violations"`
 
 	ok bool
+	// Played: there was such a run.
+	Played bool `json:"-"`
 }
 
 // others is what comes of the builds that are to fail.
 type others struct {
-	naiveLost, caught int
-	ok                bool
+	naiveLost, caught, codesCaught int
+	ok                             bool
 }
 
 // all plays the operator, and beside it the naive build and the mutants, and says the last word. A play spends most of its
@@ -67,33 +75,46 @@ func (t *tests) all(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beside others
-	var failed error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if beside, failed = t.beside(ctx); failed != nil {
-			cancel()
-		}
-	}()
-	given, err := t.real(ctx)
-	if err != nil {
-		cancel()
+	var given, codes summary
+	var all sync.WaitGroup
+	errs := make([]error, 3)
+	for i, play := range []func() error{
+		func() (err error) { given, err = t.real(ctx); return err },
+		func() (err error) { codes, err = t.codes(ctx); return err },
+		func() (err error) { beside, err = t.beside(ctx); return err },
+	} {
+		all.Go(func() {
+			if errs[i] = play(); errs[i] != nil {
+				cancel()
+			}
+		})
 	}
-	<-done
-	if err := errors.Join(failed, err); err != nil {
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return false, err
 	}
-	ok := given.ok && beside.ok
+	ok := given.ok && codes.ok && beside.ok
 	fmt.Fprintf(t.log, "faults: all took %s\n", time.Since(began).Round(time.Second)) //nolint:errcheck // a progress line
-	word := "ok"
-	if !ok {
-		word = "failed"
+	if codes.Played {
+		_, err := fmt.Fprintf(t.output, "codes: %s plans=%d kills=%d sent_twice=%d lost_outside_reply=%d earlier_lost=%d unsurfaced=%d mutants=%d/%d\n",
+			wordOf(codes.ok && beside.codesCaught == len(t.codeMutants)), codes.Plans, codes.Kills, codes.SentTwice, codes.CodesLost, codes.EarlierLost, codes.Unsurfaced,
+			beside.codesCaught, len(t.codeMutants))
+		if err != nil {
+			return false, err
+		}
 	}
-	_, err = fmt.Fprintf(t.output,
+	_, err := fmt.Fprintf(t.output,
 		"faults: %s plans=%d kills=%d grace_lost=%d strict_lost_outside_reply=%d unsurfaced=%d double_spends=%d sigterm_lost=%d outage_lost=%d naive_lost=%d mutants=%d/%d seed=%d\n",
-		word, given.Plans, given.Kills, given.GraceLost, given.StrictLost, given.Unsurfaced, given.DoubleSpend, given.SIGTERMLost, given.OutageLost,
+		wordOf(ok), given.Plans, given.Kills, given.GraceLost, given.StrictLost, given.Unsurfaced, given.DoubleSpend, given.SIGTERMLost, given.OutageLost,
 		beside.naiveLost, beside.caught, len(t.mutants), t.seed)
 	return ok, err
+}
+
+func wordOf(ok bool) string {
+	if !ok {
+		return "failed"
+	}
+	return "ok"
 }
 
 // beside plays the builds that are to fail, a few at a time: the naive one, and the mutants.
@@ -102,7 +123,8 @@ func (t *tests) beside(ctx context.Context) (others, error) {
 	defer cancel()
 	var all sync.WaitGroup
 	turns := make(chan struct{}, besideAtOnce)
-	errs := make([]error, len(t.mutants)+1)
+	mutants := slices.Concat(t.mutants, t.codeMutants)
+	errs := make([]error, len(mutants)+1)
 	play := func(i int, play func() error) {
 		turns <- struct{}{} // in order
 		all.Go(func() {
@@ -114,25 +136,29 @@ func (t *tests) beside(ctx context.Context) (others, error) {
 	}
 	var result others
 	if t.naive != "" {
-		play(len(t.mutants), func() (err error) {
+		play(len(mutants), func() (err error) {
 			result.naiveLost, err = t.playNaive(ctx)
 			return err
 		})
 	}
-	caught := make([]bool, len(t.mutants))
-	for i, each := range t.mutants {
+	caught := make([]bool, len(mutants))
+	for i, each := range mutants {
 		play(i, func() (err error) {
-			caught[i], err = t.playMutant(ctx, each)
+			caught[i], err = t.playMutant(ctx, each, i >= len(t.mutants))
 			return err
 		})
 	}
 	all.Wait()
-	for _, was := range caught {
-		if was {
+	for i, was := range caught {
+		switch {
+		case !was:
+		case i < len(t.mutants):
 			result.caught++
+		default:
+			result.codesCaught++
 		}
 	}
-	result.ok = result.caught == len(t.mutants)
+	result.ok = result.caught+result.codesCaught == len(mutants)
 	if t.naive != "" && t.expectLosses && result.naiveLost == 0 {
 		fmt.Fprintln(t.output, "violation: run: the naive build lost nothing") //nolint:errcheck // it goes where the verdict goes
 		result.ok = false
@@ -163,28 +189,88 @@ func (t *tests) choose(names []string, small bool) ([]phase, map[string]int, err
 	return chosen, fleet, nil
 }
 
+// chooseCodes is choose, for the phases in which people consent. The last one ends in a calm.
+func (t *tests) chooseCodes(names []string, small bool) (runOptions, error) {
+	phases, fleet, life := codePhases(), codeFleet(), codeLifetime
+	if t.quick || small {
+		fleet = quickCodeFleet()
+	}
+	if t.quick {
+		life = lifetime
+		if len(names) == 0 {
+			phases = quickCodePhases()
+		}
+	}
+	if len(names) > 0 {
+		phases = slices.DeleteFunc(phases, func(p phase) bool { return !slices.Contains(names, p.name) })
+		if len(phases) < len(names) {
+			return runOptions{}, fmt.Errorf("there is no such phase: %v", names)
+		}
+		phases[len(phases)-1].calm = true
+	}
+	return runOptions{phases: phases, fleet: fleet, kinds: consentKinds(life), seed: t.seed}, nil
+}
+
 // check reports phases that do not exist, before anything is started.
 func (t *tests) check() error {
-	_, _, err := t.choose(t.chosen(), false)
+	rotations, codes := t.chosen()
+	_, _, err := t.choose(rotations, false)
+	_, failed := t.chooseCodes(codes, false)
+	err = errors.Join(err, failed)
 	for _, each := range t.mutants {
 		_, _, failed := t.choose(each.phases, true)
+		err = errors.Join(err, failed)
+	}
+	for _, each := range t.codeMutants {
+		_, failed := t.chooseCodes(each.phases, true)
 		err = errors.Join(err, failed)
 	}
 	return err
 }
 
-// chosen are the phases that were asked for by name.
-func (t *tests) chosen() []string {
+// chosen are the phases that were asked for by name: of rotations, and of codes.
+func (t *tests) chosen() (rotations, codes []string) {
 	if t.only == "" {
-		return nil
+		return nil, nil
 	}
-	return strings.Split(t.only, ",")
+	for _, name := range strings.Split(t.only, ",") {
+		if slices.ContainsFunc(codePhases(), func(p phase) bool { return p.name == name }) {
+			codes = append(codes, name)
+		} else {
+			rotations = append(rotations, name)
+		}
+	}
+	return rotations, codes
+}
+
+// codes plays the operator and its pages, with people who consent.
+func (t *tests) codes(ctx context.Context) (summary, error) {
+	_, names := t.chosen()
+	if t.only != "" && len(names) == 0 {
+		return summary{ok: true}, nil
+	}
+	options, err := t.chooseCodes(names, false)
+	if err != nil {
+		return summary{}, err
+	}
+	options.name, options.binary, options.folder = "codes: ", t.operator, filepath.Join(t.folder, "codes")
+	var demands []string
+	if t.full && t.only == "" {
+		demands = []string{fmt.Sprint("--want-kills=", wantedCodeKills), fmt.Sprint("--want-bucket=", wantedCodeBucket)}
+	}
+	given, err := t.playAndJudge(ctx, options, append(demands, "--codes")...)
+	given.Played = true
+	return given, err
 }
 
 // real plays the operator itself.
 func (t *tests) real(ctx context.Context) (summary, error) {
+	names, codes := t.chosen()
+	if len(names) == 0 && len(codes) > 0 {
+		return summary{ok: true}, nil
+	}
 	var demands []string
-	phases, fleet, err := t.choose(t.chosen(), false)
+	phases, fleet, err := t.choose(names, false)
 	if err != nil {
 		return summary{}, err
 	}
@@ -215,19 +301,30 @@ func (t *tests) playNaive(ctx context.Context) (int, error) {
 	return given.Lost, err
 }
 
-// playMutant plays one phase after the other until an invariant says that something is wrong.
-func (t *tests) playMutant(ctx context.Context, of mutant) (bool, error) {
+// mutantOptions are what is played against a mutant: rotations, or codes.
+func (t *tests) mutantOptions(of mutant, codes bool) (runOptions, error) {
+	if codes {
+		return t.chooseCodes(of.phases, true)
+	}
 	phases, fleet, err := t.choose(of.phases, true)
+	return runOptions{phases: phases, fleet: fleet, seed: t.seed}, err
+}
+
+// playMutant plays one phase after the other until an invariant says that something is wrong.
+func (t *tests) playMutant(ctx context.Context, of mutant, codes bool) (bool, error) {
+	options, err := t.mutantOptions(of, codes)
 	if err != nil {
 		return false, err
+	}
+	options.name, options.binary, options.folder, options.patience = of.name+": ", of.binary, filepath.Join(t.folder, "mutant-"+of.name), mutantPatience
+	var demands []string
+	if codes {
+		demands = append(demands, "--codes")
 	}
 	// What it breaks is meant to break: it is told in one line, below.
 	quiet := *t
 	quiet.output = io.Discard
-	given, err := quiet.playAndJudge(ctx, runOptions{
-		name: of.name + ": ", binary: of.binary, folder: filepath.Join(t.folder, "mutant-"+of.name), seed: t.seed, phases: phases, fleet: fleet,
-		patience: mutantPatience,
-	})
+	given, err := quiet.playAndJudge(ctx, options, demands...)
 	if err != nil {
 		return false, err
 	}
