@@ -13,7 +13,8 @@ import (
 	"github.com/oauth-operator/oauth-operator/test/stage"
 )
 
-// TestTheSmokeTest plays the short run against the operator: a kill within an outage, and one with rotations open.
+// TestTheSmokeTest plays the short run against the operator: a kill within an outage, and one with rotations open; and beside
+// it one of the operator and one of its pages, with people on their way.
 func TestTheSmokeTest(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
@@ -37,6 +38,10 @@ func TestTheSmokeTest(t *testing.T) {
 	}
 	t.Log(output.String())
 	lines := strings.Split(strings.TrimSpace(output.String()), "\n")
+	codes := regexp.MustCompile(`^codes: ok plans=[1-9]\d* kills=[1-9]\d* sent_twice=0 lost_outside_reply=0 earlier_lost=0 unsurfaced=0 mutants=0/0$`)
+	if len(lines) < 2 || !codes.MatchString(lines[len(lines)-2]) {
+		t.Errorf("nothing good is said of codes:\n%s", output.String())
+	}
 	last := regexp.MustCompile(`^faults: ok plans=[1-9]\d* kills=[1-9]\d* grace_lost=0 strict_lost_outside_reply=0 unsurfaced=0 double_spends=0 sigterm_lost=0 outage_lost=0 naive_lost=0 mutants=0/0 seed=1$`)
 	if !last.MatchString(lines[len(lines)-1]) {
 		t.Errorf("the last line is %q", lines[len(lines)-1])
@@ -47,7 +52,7 @@ func TestTheArguments(t *testing.T) {
 	t.Parallel()
 	for _, wrong := range []string{
 		"", "--quick", "--operator=x", "--quick --full --operator=x", "--quick --operator=x more",
-		"--quick --operator=x --mutant=name", "--quick --operator=x --mutant=name=binary", "--quick --operator=x --mutant=name=binary:", "--quick --operator=x --phases=nowhere",
+		"--quick --operator=x --mutant=name", "--quick --operator=x --mutant=name=binary", "--quick --operator=x --mutant=name=binary:", "--quick --operator=x --phases=nowhere", "--quick --operator=x --code-mutant=name=binary:C1@kill",
 	} {
 		if _, err := test(canceled(t), strings.Fields(wrong), &strings.Builder{}, t.Output()); err == nil {
 			t.Errorf("%q is taken", wrong)

@@ -26,6 +26,8 @@ const (
 	besideAtOnce = 2
 	// mutantPatience is how long a mutant's accounts have to be usable again: those that it has broken never are.
 	mutantPatience = time.Minute
+	// mutantRounds is how many rounds of a phase of codes a mutant is played.
+	mutantRounds = 4
 )
 
 // tests are the runs that were asked for.
@@ -189,7 +191,8 @@ func (t *tests) choose(names []string, small bool) ([]phase, map[string]int, err
 	return chosen, fleet, nil
 }
 
-// chooseCodes is choose, for the phases in which people consent. The last one ends in a calm.
+// chooseCodes is choose, for the phases in which people consent. The last one ends in a calm, but of a small run, which is for a
+// mutant: what that breaks shows before.
 func (t *tests) chooseCodes(names []string, small bool) (runOptions, error) {
 	phases, fleet, life := codePhases(), codeFleet(), codeLifetime
 	if t.quick || small {
@@ -206,7 +209,12 @@ func (t *tests) chooseCodes(names []string, small bool) (runOptions, error) {
 		if len(phases) < len(names) {
 			return runOptions{}, fmt.Errorf("there is no such phase: %v", names)
 		}
-		phases[len(phases)-1].calm = true
+	}
+	for i := range phases {
+		if small {
+			phases[i].rounds = min(phases[i].rounds, mutantRounds)
+		}
+		phases[i].calm = i == len(phases)-1 && !small
 	}
 	return runOptions{phases: phases, fleet: fleet, kinds: consentKinds(life), seed: t.seed}, nil
 }
