@@ -1,4 +1,4 @@
-// Command faults plays the faults that a rotation of a single-use refresh token must survive: processes that are killed,
+// Command faults plays the faults that a rotation of a single-use refresh token, and a person's consent, must survive: processes that are killed,
 // stopped and replaced at every point of it, an API server that refuses, replies that are lost; against a real API server and a
 // provider that plays every rule for a second use. It records what happened and has another program, verdict, judge it.
 //

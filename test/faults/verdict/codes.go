@@ -222,12 +222,8 @@ func judgePages(of *history, untold func(time.Time, string, ...any)) {
 func judgeHeld(v *verdict, of *history, course course) {
 	calm := course.calm(of.Name)
 	if calm.IsZero() {
-		if len(of.writes) > 0 && of.writes[len(of.writes)-1].reason == v1alpha1.ReasonRefreshTokenLost {
-			calm = of.writes[len(of.writes)-1].received // it has left the stage
-		} else {
-			v.violatedf(invariantReached, of.Name, of.Time, "the run ended without a calm for it")
-			return
-		}
+		v.violatedf(invariantReached, of.Name, of.Time, "the run ended without a calm for it")
+		return
 	}
 	var newest grant
 	for _, each := range of.grants() {

@@ -222,6 +222,7 @@ func (e evidence) readLedger(known map[string]*history) {
 			case provider.GrantAuthorizationCode:
 				sent.fingerprint = entry.CodeFingerprint
 				of.codeSends = append(of.codeSends, sent)
+			default:
 			}
 		case provider.KindCodeIssued:
 			of.codes = append(of.codes, code{fingerprint: entry.CodeFingerprint, lineage: entry.Lineage, issued: entry.Time})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -128,6 +129,9 @@ func judge(e evidence, wanted limits) *verdict {
 		return v
 	}
 	v.Accounts = len(histories)
+	if wanted.codes && !slices.ContainsFunc(histories, func(of *history) bool { return len(of.codes) > 0 }) {
+		v.violatedf(invariantReached, "", time.Time{}, "nobody has consented")
+	}
 	course := courseOf(e.faults)
 	for _, of := range histories {
 		if of.Imported == "" {
