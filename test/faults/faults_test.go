@@ -71,6 +71,40 @@ func TestTheArguments(t *testing.T) {
 	}
 }
 
+func TestWhichPhasesOfCodesArePlayed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		settings settings
+		names    []string
+		small    bool
+		rounds   map[string]int
+		calm     bool
+	}{
+		"a smoke test":          {settings{quick: true}, nil, false, map[string]int{"code-kill": 2}, true},
+		"one by name":           {settings{full: true}, []string{"code-kill-pod"}, false, map[string]int{"code-kill-pod": 2}, true},
+		"for a mutant":          {settings{full: true}, []string{"code-kill"}, true, map[string]int{"code-kill": 4}, false},
+		"for a mutant, briefly": {settings{quick: true}, []string{"code-kill"}, true, map[string]int{"code-kill": 4}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			chosen, err := (&tests{settings: test.settings}).chooseCodes(test.names, test.small)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rounds := map[string]int{}
+			for _, each := range chosen.phases {
+				rounds[each.name] = each.rounds
+			}
+			if diff := cmp.Diff(test.rounds, rounds); diff != "" || chosen.phases[len(chosen.phases)-1].calm != test.calm {
+				t.Errorf("the rounds (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if _, err := (&tests{settings: settings{full: true}}).chooseCodes([]string{"kill"}, false); err == nil {
+		t.Error("a phase without codes is played")
+	}
+}
+
 // canceled has nothing be started, should an argument be taken that is wrong.
 func canceled(t *testing.T) context.Context {
 	t.Helper()

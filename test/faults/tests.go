@@ -60,14 +60,15 @@ type summary struct {
 	} `json:"violations"`
 
 	ok bool
-	// Played: there was such a run.
+	// Played: there was such a run. Caught is how many of its mutants were.
 	Played bool `json:"-"`
+	Caught int  `json:"-"`
 }
 
 // others is what comes of the builds that are to fail.
 type others struct {
-	naiveLost, caught, codesCaught int
-	ok                             bool
+	naiveLost, caught int
+	ok                bool
 }
 
 // all plays the operator, and beside it the naive build and the mutants, and says the last word. A play spends most of its
@@ -99,8 +100,8 @@ func (t *tests) all(ctx context.Context) (bool, error) {
 	fmt.Fprintf(t.log, "faults: all took %s\n", time.Since(began).Round(time.Second)) //nolint:errcheck // a progress line
 	if codes.Played {
 		_, err := fmt.Fprintf(t.output, "codes: %s plans=%d kills=%d sent_twice=%d lost_outside_reply=%d earlier_lost=%d unsurfaced=%d mutants=%d/%d\n",
-			wordOf(codes.ok && beside.codesCaught == len(t.codeMutants)), codes.Plans, codes.Kills, codes.SentTwice, codes.CodesLost, codes.EarlierLost, codes.Unsurfaced,
-			beside.codesCaught, len(t.codeMutants))
+			wordOf(codes.ok), codes.Plans, codes.Kills, codes.SentTwice, codes.CodesLost, codes.EarlierLost, codes.Unsurfaced,
+			codes.Caught, len(t.codeMutants))
 		if err != nil {
 			return false, err
 		}
@@ -119,53 +120,59 @@ func wordOf(ok bool) string {
 	return "ok"
 }
 
-// beside plays the builds that are to fail, a few at a time: the naive one, and the mutants.
+// beside plays the builds that are to fail: the naive one, and the mutants.
 func (t *tests) beside(ctx context.Context) (others, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var all sync.WaitGroup
-	turns := make(chan struct{}, besideAtOnce)
-	mutants := slices.Concat(t.mutants, t.codeMutants)
-	errs := make([]error, len(mutants)+1)
-	play := func(i int, play func() error) {
-		turns <- struct{}{} // in order
-		all.Go(func() {
-			defer func() { <-turns }()
-			if errs[i] = play(); errs[i] != nil {
-				cancel()
-			}
-		})
-	}
 	var result others
+	var plays []func(context.Context) error
 	if t.naive != "" {
-		play(len(mutants), func() (err error) {
+		plays = append(plays, func(ctx context.Context) (err error) {
 			result.naiveLost, err = t.playNaive(ctx)
 			return err
 		})
 	}
-	caught := make([]bool, len(mutants))
-	for i, each := range mutants {
-		play(i, func() (err error) {
-			caught[i], err = t.playMutant(ctx, each, i >= len(t.mutants))
-			return err
-		})
-	}
-	all.Wait()
-	for i, was := range caught {
-		switch {
-		case !was:
-		case i < len(t.mutants):
-			result.caught++
-		default:
-			result.codesCaught++
-		}
-	}
-	result.ok = result.caught+result.codesCaught == len(mutants)
+	mutants, count := t.mutantPlays(t.mutants, false)
+	err := someAtOnce(ctx, append(plays, mutants...))
+	result.caught = count()
+	result.ok = result.caught == len(t.mutants)
 	if t.naive != "" && t.expectLosses && result.naiveLost == 0 {
 		fmt.Fprintln(t.output, "violation: run: the naive build lost nothing") //nolint:errcheck // it goes where the verdict goes
 		result.ok = false
 	}
-	return result, errors.Join(errs...)
+	return result, err
+}
+
+// mutantPlays are the plays of mutants; what comes back beside them counts those that were caught.
+func (t *tests) mutantPlays(mutants []mutant, codes bool) (plays []func(context.Context) error, count func() int) {
+	caught := make([]bool, len(mutants))
+	for i, each := range mutants {
+		plays = append(plays, func(ctx context.Context) (err error) {
+			caught[i], err = t.playMutant(ctx, each, codes)
+			return err
+		})
+	}
+	return plays, func() int {
+		return len(slices.DeleteFunc(caught, func(was bool) bool { return !was }))
+	}
+}
+
+// someAtOnce plays a few at a time, in order, until one fails.
+func someAtOnce(ctx context.Context, plays []func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var all sync.WaitGroup
+	turns := make(chan struct{}, besideAtOnce)
+	errs := make([]error, len(plays))
+	for i, play := range plays {
+		turns <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turns }()
+			if errs[i] = play(ctx); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // choose are the phases and accounts of a run. A small one has few accounts.
@@ -251,7 +258,7 @@ func (t *tests) chosen() (rotations, codes []string) {
 	return rotations, codes
 }
 
-// codes plays the operator and its pages, with people who consent.
+// codes plays the operator and its pages, with people who consent, and then the mutants of that.
 func (t *tests) codes(ctx context.Context) (summary, error) {
 	_, names := t.chosen()
 	if t.only != "" && len(names) == 0 {
@@ -267,7 +274,14 @@ func (t *tests) codes(ctx context.Context) (summary, error) {
 		demands = []string{fmt.Sprint("--want-kills=", wantedCodeKills), fmt.Sprint("--want-bucket=", wantedCodeBucket)}
 	}
 	given, err := t.playAndJudge(ctx, options, append(demands, "--codes")...)
+	if err != nil {
+		return given, err
+	}
 	given.Played = true
+	mutants, count := t.mutantPlays(t.codeMutants, true)
+	err = someAtOnce(ctx, mutants)
+	given.Caught = count()
+	given.ok = given.ok && given.Caught == len(t.codeMutants)
 	return given, err
 }
 

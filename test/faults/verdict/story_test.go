@@ -21,7 +21,7 @@ type story struct {
 	// lineage is what the provider calls the newest consent; link: the account wants one at all times.
 	lineage string
 	link    bool
-	status   map[string]*v1alpha1.ConnectedAccountStatus
+	status  map[string]*v1alpha1.ConnectedAccountStatus
 }
 
 func beginning() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
