@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -164,7 +165,7 @@ func (r *run) linked(ctx context.Context, wanted func(*actor) bool) error {
 
 // follow has people follow the links, all at once. What comes back waits for the last of them.
 func (r *run) follow(ctx context.Context, guests []actor) (wait func()) {
-	ctx, cancel := context.WithTimeout(ctx, visitTime)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.rest, visitTime))
 	var all sync.WaitGroup
 	for i, each := range guests {
 		all.Go(func() {
@@ -223,7 +224,7 @@ func (r *run) arrived(ctx context.Context, wanted int) {
 // settled waits until no account has a code that waits or is exchanged, and tells of those that have.
 func (r *run) settled(ctx context.Context) string {
 	var open []string
-	if await(ctx, restLimit, func() bool {
+	if await(ctx, cmp.Or(r.rest, restLimit), func() bool {
 		open = nil
 		for _, each := range r.director.see() {
 			if each.handOver != "" || each.exchange != "" {

@@ -40,6 +40,8 @@ type runOptions struct {
 	log   io.Writer
 	// patience is how long an account has to be usable again; 0: settleTime.
 	patience time.Duration
+	// rest is how long people may be on their way, and codes open; 0: visitTime and restLimit.
+	rest time.Duration
 }
 
 // run is one play: a cluster, a provider, the operator behind its proxies, and what happens to it.

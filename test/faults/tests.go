@@ -26,6 +26,8 @@ const (
 	besideAtOnce = 2
 	// mutantPatience is how long a mutant's accounts have to be usable again: those that it has broken never are.
 	mutantPatience = time.Minute
+	// mutantRest is how long a mutant's codes may be open: those that it does not end stay so.
+	mutantRest = 20 * time.Second
 	// mutantRounds is how many rounds of a phase of codes a mutant is played.
 	mutantRounds = 4
 )
@@ -341,7 +343,7 @@ func (t *tests) playMutant(ctx context.Context, of mutant, codes bool) (bool, er
 	options.name, options.binary, options.folder, options.patience = of.name+": ", of.binary, filepath.Join(t.folder, "mutant-"+of.name), mutantPatience
 	var demands []string
 	if codes {
-		demands = append(demands, "--codes")
+		options.rest, demands = mutantRest, []string{"--codes"}
 	}
 	// What it breaks is meant to break: it is told in one line, below.
 	quiet := *t

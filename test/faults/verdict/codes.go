@@ -50,7 +50,7 @@ func judgeConsents(v *verdict, of *history, course course) {
 	judgeWords(v, of)
 	judgeGivingWay(v, of)
 	judgeCodes(v, of, course)
-	judgeTold(v, of)
+	judgeTold(v, of, course)
 	judgeHeld(v, of, course)
 }
 
@@ -161,7 +161,7 @@ func judgeGivingWay(v *verdict, of *history) {
 
 // judgeTold wants it to be said of each code that was handed over what came of it, and truly so; where the last came to nothing,
 // a link for the person (C3).
-func judgeTold(v *verdict, of *history) {
+func judgeTold(v *verdict, of *history, course course) {
 	untold := func(at time.Time, format string, arguments ...any) {
 		v.Unsurfaced++
 		v.violatedf(invariantCodeTold, of.Name, at, format, arguments...)
@@ -184,6 +184,9 @@ func judgeTold(v *verdict, of *history) {
 		}
 	}
 	judgePages(of, untold)
+	if course.calm(of.Name).IsZero() {
+		return // it has not come to rest
+	}
 	final := of.final
 	last := v1alpha1.AuthorizationOutcome{}
 	if len(of.writes) > 0 {
