@@ -313,8 +313,7 @@ var _ = Describe("A claim of an earlier process of the same pod", func() {
 		Expect(dead.Close()).To(Succeed())
 
 		s.operator(ctx, in, withoutLease(ctx))
-		Eventually(func() v1alpha1.AuthorizationResult { return get(ctx, account.DeepCopy()).Status.Authorization.LastOutcome.Result }, 10*time.Second).
-			Should(Equal(v1alpha1.AuthorizationInDoubt))
+		Eventually(outcome(ctx, account, over), 10*time.Second).Should(Equal("InDoubt"))
 		status := get(ctx, account.DeepCopy()).Status
 		Expect(status.Authorization.Exchange).To(BeZero())
 		Expect(status.Authorization.HandOver).To(BeZero())

@@ -31,8 +31,9 @@ const (
 	newcomers = 3
 	// mostFailures is how many attempts may have come to nothing: the pages stop taking more after five within an hour.
 	mostFailures = 3
-	// reloadPause is how long somebody waits who reloads a page that did not come.
-	reloadPause = 500 * time.Millisecond
+	// reloadPause is how long somebody waits who reloads a page that did not come, at first; longestReload is what it grows to.
+	reloadPause   = 500 * time.Millisecond
+	longestReload = 4 * time.Second
 )
 
 // consents knows whom a code was given for, from the provider's ledger.
@@ -140,7 +141,7 @@ func (r *run) guests(ctx context.Context) ([]actor, error) {
 	})
 	// The new ones come last.
 	for i := range max(len(all)-newcomers, 0) {
-		j := i + int(r.director.number(time.Duration(len(all)-newcomers-i))) //nolint:gosec // a small number
+		j := i + int(r.director.number(time.Duration(len(all)-newcomers-i)))
 		all[i], all[j] = all[j], all[i]
 	}
 	return all[max(len(all)-atOnce, 0):], nil
@@ -196,10 +197,10 @@ func (r *run) visit(ctx context.Context, of actor, patient bool) records.Visit {
 	}
 	defer who.Close()
 	target := of.link
-	for ctx.Err() == nil {
+	for wait := reloadPause; ctx.Err() == nil; wait = min(2*wait, longestReload) {
 		page, err := who.Follow(ctx, target)
 		if err != nil {
-			pause(ctx, reloadPause)
+			pause(ctx, wait)
 			continue
 		}
 		visit.Status, visit.Heading, visit.Flow = page.Status, page.Heading, ""
@@ -211,7 +212,7 @@ func (r *run) visit(ctx context.Context, of actor, patient bool) records.Visit {
 			return visit
 		}
 		target = page.URL.String()
-		pause(ctx, reloadPause)
+		pause(ctx, wait)
 	}
 	return visit
 }
@@ -337,6 +338,8 @@ func (r *run) codeOutage(ctx context.Context, p phase) error {
 		if err := r.visits(ctx, p, number, []round{long, short}[number%2]); err != nil {
 			return err
 		}
+		// What was refused is written, or the two are one.
+		pause(ctx, 5*time.Second)
 	}
 	return nil
 }

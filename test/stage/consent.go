@@ -115,7 +115,8 @@ func (s *Stage) startPages(ctx context.Context, options PagesOptions) (*Operator
 	if err != nil || options.AtOnce {
 		return started, pages, err
 	}
-	return started, pages, started.await(ctx, func(ctx context.Context) bool { return answersOK(ctx, started.ProbeURL+"/readyz") })
+	err = started.await(ctx, func(ctx context.Context) bool { return answersOK(ctx, started.ProbeURL+"/readyz") })
+	return started, pages, err
 }
 
 // mountConsentKeys writes the Secret with the keys of the pages into a folder, as the kubelet would.
