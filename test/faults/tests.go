@@ -20,7 +20,7 @@ const (
 	wantedKills  = 100
 	wantedBucket = 10
 	// wantedCodeKills and wantedCodeBucket are for the codes of a full run.
-	wantedCodeKills  = 60
+	wantedCodeKills  = 100
 	wantedCodeBucket = 3
 	// besideAtOnce is how many of the builds that are to fail are played at once, beside the operator.
 	besideAtOnce = 2
