@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/oauth-operator/oauth-operator/test/provider"
 )
@@ -68,6 +69,20 @@ func (s *Stage) redirectURIs(client string) []string {
 	return []string{s.Front.URL + "/callback/" + Namespace + "/" + client}
 }
 
+// furtherRegistrations are those of the options, with whole redirect URIs.
+func (s *Stage) furtherRegistrations() []provider.Registration {
+	all := slices.Clone(s.options.Registrations)
+	for i := range all {
+		all[i].RedirectURIs = slices.Clone(all[i].RedirectURIs)
+		for j, each := range all[i].RedirectURIs {
+			if s.Front != nil && strings.HasPrefix(each, "/") {
+				all[i].RedirectURIs[j] = s.Front.URL + each
+			}
+		}
+	}
+	return all
+}
+
 // startProvider starts the provider with a registration for each client of the samples.
 func (s *Stage) startProvider(ctx context.Context) (*Provider, error) {
 	p := &Provider{
@@ -76,7 +91,7 @@ func (s *Stage) startProvider(ctx context.Context) (*Provider, error) {
 		registrations: s.registrations(),
 	}
 	config := filepath.Join(s.Dir, "provider.json")
-	if err := p.writeConfig(config, s.options.Registrations); err != nil {
+	if err := p.writeConfig(config, s.furtherRegistrations()); err != nil {
 		return nil, err
 	}
 	var err error

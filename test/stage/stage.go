@@ -55,7 +55,8 @@ type Options struct {
 	// Reuse is what the provider does about a refresh token of the samples' customers that is used a second time. The zero
 	// value: it ends the whole grant.
 	Reuse provider.ReusePolicy
-	// Registrations are further clients at the provider, beside those of the samples.
+	// Registrations are further clients at the provider, beside those of the samples. A redirect URI of theirs that begins with
+	// a slash is below the URL of the front.
 	Registrations []provider.Registration
 	// Lean leaves out what a measurement does not need and would pay for: the provider's process, kube-controller-manager, and
 	// the bodies in the audit log. There are no samples without that provider.
