@@ -632,6 +632,12 @@ type AuthorizationOutcome struct {
 	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason,omitempty"`
 
+	// error is the error code with which the provider sent the person back (RFC 6749 section 4.1.2.1), or "unrecognised".
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Error string `json:"error,omitempty"`
+
 	// outcomeTime is when it was known.
 	// +optional
 	OutcomeTime *metav1.Time `json:"outcomeTime,omitempty"`

@@ -377,7 +377,7 @@ func settleConsent(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.T
 		if isDenial(denied.Code) {
 			result, reason = v1alpha1.AuthorizationWasDenied, "the access was denied at the provider ("+denied.Code+")"
 		}
-		ended(status, v1alpha1.AuthorizationOutcome{StateHash: denied.StateHash, Result: result, Reason: reason}, now)
+		ended(status, v1alpha1.AuthorizationOutcome{StateHash: denied.StateHash, Result: result, Reason: reason, Error: denied.Code}, now)
 		into.Denial = v1alpha1.AuthorizationDenial{}
 	}
 	if outcome, drop := codeToDrop(f, now); drop {

@@ -314,7 +314,7 @@ func TestADenialIsTakenUpOnce(t *testing.T) {
 		}
 		settle(f, lifecycle.Done{}, noon())
 		known := f.Account.Status.Authorization
-		if known.Denial.StateHash != "" || known.LastOutcome.Result != want || known.LastOutcome.StateHash != "state-1" || known.Failures.Count != 1 {
+		if known.Denial.StateHash != "" || known.LastOutcome.Result != want || known.LastOutcome.StateHash != "state-1" || known.LastOutcome.Error != code || known.Failures.Count != 1 {
 			t.Errorf("%s: %+v", code, known)
 		}
 	}

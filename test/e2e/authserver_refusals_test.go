@@ -76,8 +76,7 @@ func TestAnotherServerRefusesARequestWithoutPKCE(t *testing.T) {
 		t.Fatal(err)
 	}
 	// With the provider's word for it; or, once the controller has taken that up, without.
-	told := page.Heading == "The provider has a problem" && strings.Contains(page.Text, "invalid_request")
-	if !told && page.Heading != "It did not work" {
+	if page.Heading != "The provider has a problem" || !strings.Contains(page.Text, "invalid_request") {
 		t.Errorf("the way ends at %q: %s", page.Heading, page.Text)
 	}
 	eventually(t, "the account says so", func(context.Context) error {
