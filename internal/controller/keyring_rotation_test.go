@@ -66,10 +66,14 @@ func stateOf(id string) func() seal.KeyState {
 // comes waits until a key is in a state, and lets the time pass for which the operator waits before it tries again.
 func comes(id string, state seal.KeyState) {
 	GinkgoHelper()
+	step, pause := 31*time.Second, 3*time.Second
+	if state == seal.KeyPrimary { // nothing happens for ten minutes
+		step, pause = time.Minute, time.Second
+	}
 	Eventually(func() seal.KeyState {
-		suite.clock.ahead.Add(int64(31 * time.Second))
+		suite.clock.ahead.Add(int64(step))
 		return stateOf(id)()
-	}).WithTimeout(2*time.Minute).WithPolling(3*time.Second).Should(Equal(state), saidOfKeys)
+	}).WithTimeout(2*time.Minute).WithPolling(pause).Should(Equal(state), saidOfKeys)
 }
 
 // saidOfKeys is what was said of the keyring, by all operators: it tells why a key is where it is.
