@@ -53,6 +53,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "oauth-operator:", err)
 		os.Exit(2)
 	}
+	if options.showVersion {
+		fmt.Println("oauth-operator", versionText())
+		return
+	}
 	setLogger(options.verbosity)
 	serve := run
 	if options.serve == serveConsent {
@@ -115,8 +119,11 @@ func newManager(config *rest.Config, options options) (ctrl.Manager, error) {
 		return nil, err
 	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                 scheme,
-		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Scheme: scheme,
+		Cache: cache.Options{
+			DefaultTransform:  cache.TransformStripManagedFields(),
+			DefaultNamespaces: controller.Watched(options.watched).Caches(),
+		},
 		Metrics:                metricsserver.Options{BindAddress: options.metricsAddress},
 		HealthProbeBindAddress: options.probeAddress,
 
@@ -158,7 +165,7 @@ func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, optio
 		return fmt.Errorf("register the metrics: %w", err)
 	}
 	return controller.Setup(ctx, manager, controller.Options{
-		Namespace: options.namespace, ClusterID: clusterID, Egress: egress, Workers: options.workers,
+		Namespace: options.namespace, Watched: options.watched, ClusterID: clusterID, Egress: egress, Workers: options.workers,
 		Limits: pace.Limits{Namespace: options.maxInNamespace, Total: options.maxRequests}, MaxAccounts: options.maxAccounts,
 		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight, Journal: journal, TakeoverWait: options.takeoverWait,
 		ConsentURL: options.publicURL(),
