@@ -22,15 +22,15 @@ RUN ?=
 # runs in processes of its own is not seen that way, so such tests read this variable: it changes with every source file.
 inputs = $$(git ls-files -z --cached --others --exclude-standard -- ':!docs' ':!*.md' | xargs -0 cat -- 2>/dev/null | git hash-object --stdin)
 
-MODULES := . hack/controlplane hack/tools test/authserver
+MODULES := . hack/controlplane hack/tools hack/helm hack/image test/authserver
 
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: build controlplane tools authserver ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+test: build controlplane tools authserver helm ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' HELM='$(CURDIR)/bin/helm' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  RACE='$(RACE)' COUNT='$(COUNT)' RUN='$(RUN)' hack/test.sh $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: browser
@@ -72,9 +72,16 @@ bench: build controlplane ## Measure speed, memory and what is written, each aga
 	@KUBEBUILDER_ASSETS='$(ASSETS)' bin/bench --operator=bin/oauth-operator $(ARGS)
 
 .PHONY: demo
-demo: build controlplane ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running; CONSENT=browser has you consent.
+demo: build controlplane $(if $(FROM),from-$(FROM)) ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running; CONSENT=browser has you consent; FROM=chart installs by the chart.
 	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' bin/demo/demo
+	@$(if $(FROM),INSTALLATION='$(CURDIR)/config/manager/namespace.yaml:$(CURDIR)/bin/demo/chart.yaml') KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' bin/demo/demo
+
+# Where the front of the demo is, is known when it runs: it says so itself, in place of the URL here.
+.PHONY: from-chart
+from-chart: helm
+	@mkdir -p bin/demo
+	@bin/helm/helm template oauth-operator charts/oauth-operator --namespace oauth-operator-system \
+	  --set settings.insecureAllowLoopback=true --set consent.url=https://consent.example > bin/demo/chart.yaml
 
 .PHONY: demo-mutants
 demo-mutants: build controlplane ## Run the demo with each mutant of the protocol: it is the fault tests that must notice them.
@@ -88,11 +95,12 @@ build: ## Build the operator into bin/.
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
 .PHONY: generate
-generate: tools ## Write what is generated: deep copies, CRDs, the API reference.
+generate: tools ## Write what is generated: deep copies, CRDs, the API reference, the chart's copies.
 	$(TOOLS)/controller-gen object paths=./api/...
 	$(TOOLS)/controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	@mkdir -p docs/api
 	$(TOOLS)/crd-ref-docs --source-path=api/v1alpha1 --config=hack/crd-ref-docs.yaml --renderer=markdown --output-path=docs/api/v1alpha1.md
+	hack/chart.sh
 
 .PHONY: fmt
 fmt: tools ## Format the Go code.
@@ -109,6 +117,10 @@ verify: tools ## Generate, check that modules are tidy, lint, and fail if anythi
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl, once.
 	@hack/controlplane/build.sh
+
+.PHONY: helm
+helm: ## Build Helm, once.
+	@hack/helm/build.sh
 
 .PHONY: authserver
 authserver: ## Build the authorization server that the end-to-end tests connect to, once.

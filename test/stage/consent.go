@@ -22,15 +22,17 @@ const (
 	thisMachine = "127.0.0.0/8"
 )
 
-// StartConsent installs config/consent and starts so many replicas of it as processes, each with the arguments and the
+// StartConsent installs config/consent, unless Options.Manifests have the pages, and starts so many replicas of it as processes, each with the arguments and the
 // environment of the Deployment, a token of its ServiceAccount, and its Secret in a folder. The operator must run: it writes
 // that Secret. The front hands requests to them in turn.
 func (s *Stage) StartConsent(ctx context.Context, replicas int) ([]*Process, error) {
 	if s.Front == nil {
 		return nil, errors.New("the stage has no front for the consent pages: set Options.Consent")
 	}
-	if err := s.Cluster.Apply(ctx, filepath.Join(s.Root, "config", "consent")); err != nil {
-		return nil, err
+	if len(s.options.Manifests) == 0 {
+		if err := s.Cluster.Apply(ctx, filepath.Join(s.Root, "config", "consent")); err != nil {
+			return nil, err
+		}
 	}
 	client, err := kubernetes.NewForConfig(s.Cluster.Admin)
 	if err != nil {
