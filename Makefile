@@ -22,6 +22,12 @@ RUN ?=
 # runs in processes of its own is not seen that way, so such tests read this variable: it changes with every source file.
 inputs = $$(git ls-files -z --cached --others --exclude-standard -- ':!docs' ':!*.md' | xargs -0 cat -- 2>/dev/null | git hash-object --stdin)
 
+# What the image says it is, and which one dist/install.yaml and the chart's values name: make installer IMAGE=registry.example/oauth-operator VERSION=1.2.3
+comma := ,
+VERSION ?= dev
+IMAGE ?= oauth-operator
+ARCHITECTURES := amd64,arm64
+
 MODULES := . hack/controlplane hack/tools hack/helm hack/image test/authserver
 
 .PHONY: help
@@ -93,6 +99,24 @@ demo-mutants: build controlplane ## Run the demo with each mutant of the protoco
 build: ## Build the operator into bin/.
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: image
+image: ## Build the image for amd64 and arm64 into bin/image, without a container engine, and look at it again. VERSION=dev
+	@for architecture in $(subst $(comma), ,$(ARCHITECTURES)); do \
+	  echo "building the operator for linux/$$architecture"; mkdir -p "bin/image/$$architecture"; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$architecture go build -trimpath -tags timetzdata -ldflags '-s -w -X main.version=$(VERSION)' \
+	    -o "bin/image/$$architecture/" ./cmd/oauth-operator; \
+	done
+	@GOWORK=off go build -C hack/image -trimpath -o '$(CURDIR)/bin/image/image' .
+	@bin/image/image --binaries=bin/image --out=bin/image --version='$(VERSION)' --architectures='$(ARCHITECTURES)' \
+	  --revision="$$(git rev-parse HEAD)" --created="$$(git log -1 --format=%ct)"
+
+.PHONY: installer
+installer: helm ## Write dist/install.yaml: the namespace and all that the chart has without values, for kubectl apply. IMAGE=oauth-operator VERSION=dev
+	@mkdir -p dist
+	@{ cat config/manager/namespace.yaml; bin/helm/helm template oauth-operator charts/oauth-operator --namespace oauth-operator-system \
+	  --set image.repository='$(IMAGE)',image.tag='$(VERSION)'; } > dist/install.yaml
+	@echo "dist/install.yaml installs $(IMAGE):$(VERSION)"
 
 .PHONY: generate
 generate: tools ## Write what is generated: deep copies, CRDs, the API reference, the chart's copies.

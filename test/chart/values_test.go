@@ -1,6 +1,8 @@
 package chart_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -67,5 +69,25 @@ func TestLintFindsNothing(t *testing.T) {
 			arguments = append(arguments, "--values="+values)
 		}
 		mustRun(t, helm, arguments...)
+	}
+}
+
+// The example in the chart's own README can be installed.
+func TestTheExampleInTheReadme(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(chartFolder, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(text), "```yaml\n")
+	example, _, closed := strings.Cut(example, "```\n")
+	if !found || !closed {
+		t.Fatal("there is no example")
+	}
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	write(t, values, example)
+	all := parse(t, render(t, home, "--values="+values))
+	if all["Ingress "+home+"/"+consentName] == nil || all["Role shop/"+operatorName] == nil {
+		t.Error("it installs neither pages nor roles of namespaces")
 	}
 }

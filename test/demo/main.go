@@ -67,8 +67,8 @@ type demo struct {
 	browser bool
 	// installation are manifests in place of config/demo.
 	installation []string
-	tally   *tally
-	seed    uint64
+	tally        *tally
+	seed         uint64
 
 	operator  *stage.Operator
 	kubelet   *stage.Process

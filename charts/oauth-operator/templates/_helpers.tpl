@@ -1,5 +1,5 @@
 {{- /* The names are fixed: the operator looks for its lease and its keyring by them, and one installation serves a cluster,
-since there is one status to write. docs/adr/0022 says why. */ -}}
+since there is one status to write. docs/adr/0024 says why. */ -}}
 
 {{- define "oauth-operator.commonLabels" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
