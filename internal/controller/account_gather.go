@@ -131,7 +131,7 @@ func (r *AccountReconciler) gatherClient(ctx context.Context, account *v1alpha1.
 		return nil, nil //nolint:nilnil // an API key needs none
 	}
 	key := types.NamespacedName{Namespace: lifecycle.ClientNamespace(account), Name: account.Spec.ClientRef.Name}
-	if !r.Keyring.Watched.has(key.Namespace) {
+	if !r.Watched.has(key.Namespace) {
 		return nil, nil //nolint:nilnil // where nothing may be read, nothing is to be had
 	}
 	found := &v1alpha1.OAuthClient{}

@@ -36,9 +36,9 @@ type KeyringSource struct {
 	Live   client.Reader
 	// Namespace is the operator's.
 	Namespace string
-	// Watched is where there are accounts.
-	Watched Watched
-	Clock   clock.PassiveClock
+	// Named are the namespaces in which there may be accounts.
+	Named Watched
+	Clock clock.PassiveClock
 
 	mu      sync.Mutex
 	keyring *seal.Keyring
@@ -115,7 +115,7 @@ func (k *KeyringSource) complete(ctx context.Context, stored *corev1.Secret) err
 
 func (k *KeyringSource) anySealed(ctx context.Context) (bool, error) {
 	found := false
-	err := k.Watched.eachPage(ctx, k.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
+	err := k.Named.eachPage(ctx, k.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
 		found = slices.ContainsFunc(accounts, func(account v1alpha1.ConnectedAccount) bool { return account.Status.SealedCredential != "" })
 		return !found
 	})

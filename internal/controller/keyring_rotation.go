@@ -272,8 +272,8 @@ func (r *keyRotation) usesOf(ctx context.Context, key string) (*keyUses, error) 
 		return uses, nil
 	}
 	first := &v1alpha1.ConnectedAccount{}
-	watched := r.accounts.Keyring.Watched
-	err := watched.eachPage(ctx, r.accounts.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
+	named := r.accounts.Keyring.Named
+	err := named.eachPage(ctx, r.accounts.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
 		first = &accounts[0]
 		return false
 	})
@@ -285,7 +285,7 @@ func (r *keyRotation) usesOf(ctx context.Context, key string) (*keyUses, error) 
 		return uses, nil
 	}
 	if err == nil {
-		err = watched.eachPage(ctx, r.accounts.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
+		err = named.eachPage(ctx, r.accounts.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
 			uses.add(accounts)
 			return true
 		})

@@ -49,8 +49,9 @@ const (
 type Options struct {
 	// Namespace is the operator's own: its keyring lives there.
 	Namespace string
-	// Watched are the namespaces whose clients and accounts are worked on. The manager's cache has to hold the same.
-	Watched Watched
+	// Named are the namespaces in which there may be accounts, and Watched those of them whose clients and accounts are worked
+	// on. The manager's cache has to hold the latter. None: all.
+	Named, Watched Watched
 	// ClusterID is the UID of the namespace kube-system.
 	ClusterID string
 	// Egress says which addresses may be called.
@@ -84,7 +85,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 	if err != nil {
 		return err
 	}
-	keyring := &KeyringSource{Client: manager.GetClient(), Live: manager.GetAPIReader(), Namespace: options.Namespace, Watched: options.Watched, Clock: options.Clock}
+	keyring := &KeyringSource{Client: manager.GetClient(), Live: manager.GetAPIReader(), Namespace: options.Namespace, Named: options.Named, Clock: options.Clock}
 	if err := keyring.Ensure(ctx); err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 		InFlight: options.InFlight, Pace: between, Metrics: options.Metrics,
 		Events: manager.GetEventRecorder("oauth-operator"), Clock: options.Clock, ClusterID: options.ClusterID,
 		Journal: options.Journal, Process: string(uuid.NewUUID()), TakeoverWait: options.TakeoverWait,
-		ConsentURL: options.ConsentURL,
+		ConsentURL: options.ConsentURL, Watched: options.Watched,
 	}
 	if err := manager.Add(&recovery{accounts}); err != nil {
 		return fmt.Errorf("add the recovery: %w", err)

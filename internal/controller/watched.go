@@ -14,8 +14,8 @@ import (
 // accountsPerPage bounds what one request for all accounts brings.
 const accountsPerPage = 500
 
-// Watched are the namespaces whose clients and accounts the operator works on; none: all. Where it names some, the operator
-// asks the API server for nothing of these kinds, and for no Secret of others, anywhere else: it needs no right there.
+// Watched is a list of namespaces; none: all. Where it names some, the operator asks the API server for no client, account or
+// Secret anywhere else, but for its own two: it needs no right there.
 type Watched []string
 
 // Caches is the form in which a cache is told.

@@ -84,6 +84,49 @@ func TestNamedNamespacesAreEnough(t *testing.T) {
 	nothingRefused(t, played)
 }
 
+// A namespace in which there is no role at the moment keeps the others from nothing, and is worked in once there is one.
+func TestANamespaceWithoutItsRole(t *testing.T) {
+	t.Parallel()
+	played := playNamed(t)
+	admin := filepath.Join(played.Cluster.Dir, "admin.kubeconfig")
+	role, err := played.Kubectl(t.Context(), admin, "get", "rolebinding", operatorName, "--namespace=billing", "--output=yaml")
+	if err == nil {
+		_, err = played.Kubectl(t.Context(), admin, "delete", "rolebinding", operatorName, "--namespace=billing")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator, err := played.StartOperator(t.Context(), stage.OperatorOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := played.ApplySamples(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a token in the shop", func(ctx context.Context) error {
+		_, err := played.Secret(ctx, "smartbills")
+		return err
+	})
+	account := filepath.Join(played.Dir, "billing.yaml")
+	write(t, account, strings.ReplaceAll(outsiders, elsewhere, "billing"))
+	again := filepath.Join(played.Dir, "role.yaml")
+	write(t, again, role)
+	if err := played.Cluster.Apply(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := played.Kubectl(t.Context(), admin, "create", "--filename="+again); err != nil {
+		t.Fatal(err)
+	}
+	// A kubelet starts it again.
+	if code, err := operator.Wait(time.Minute); err != nil || code == 0 {
+		t.Fatalf("it ends with %d, %v: %s", code, err, operator.LastLines())
+	}
+	if _, err := played.StartOperator(t.Context(), stage.OperatorOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	statusIs(t, played, "billing", "outside", `{.status.conditions[?(@.type=="ClientReady")].reason}`, "ClientNotReady")
+}
+
 // playNamed sets a stage up with what the chart renders for the namespaces shop and billing.
 func playNamed(t *testing.T) *stage.Stage {
 	t.Helper()
