@@ -9,7 +9,7 @@ COPY api/ api/
 COPY cmd/ cmd/
 COPY internal/ internal/
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -tags timetzdata -ldflags="-s -w -X main.version=$VERSION" -o /oauth-operator ./cmd/oauth-operator
+    go build -trimpath -ldflags="-s -w -X main.version=$VERSION" -o /oauth-operator ./cmd/oauth-operator
 
 FROM gcr.io/distroless/static:nonroot
 ARG VERSION=dev

@@ -104,7 +104,7 @@ build: ## Build the operator into bin/.
 image: ## Build the image for amd64 and arm64 into bin/image, without a container engine, and look at it again. VERSION=dev
 	@for architecture in $(subst $(comma), ,$(ARCHITECTURES)); do \
 	  echo "building the operator for linux/$$architecture"; mkdir -p "bin/image/$$architecture"; \
-	  CGO_ENABLED=0 GOOS=linux GOARCH=$$architecture go build -trimpath -tags timetzdata -ldflags '-s -w -X main.version=$(VERSION)' \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$architecture go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
 	    -o "bin/image/$$architecture/" ./cmd/oauth-operator; \
 	done
 	@GOWORK=off go build -C hack/image -trimpath -o '$(CURDIR)/bin/image/image' .

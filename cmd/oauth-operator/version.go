@@ -1,6 +1,9 @@
 package main
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	_ "time/tzdata" // an image has no time zones, and whoever sets TZ wants them in the log
+)
 
 // version is set when an image is built; empty: what the Go command has noted.
 var version string
