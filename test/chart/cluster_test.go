@@ -123,21 +123,10 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		return c.admin.Create(ctx, newAccount("acme"))
 	})
 
-	t.Run("an upgrade brings the definitions, the policies and the number of replicas of the chart", c.upgrade)
-	t.Run("a second release is refused", c.second)
-	t.Run("what holds consents is there when the release is gone", c.uninstall)
-	t.Run("a release of the same name takes it up", func(t *testing.T) {
-		c.helm(t, "install", release, chartFolder)
-		c.kept(t)
-		if !c.get(t, &appsv1.Deployment{}, home, operatorName) {
-			t.Error("there is no operator")
-		}
-	})
-	t.Run("a release of another name takes it up when it is told to", func(t *testing.T) {
-		c.helm(t, "uninstall", release)
-		c.helm(t, "install", "other", chartFolder, "--take-ownership")
-		c.kept(t)
-	})
+	c.upgrade(t)
+	c.second(t)
+	c.uninstall(t)
+	c.again(t)
 }
 
 func newAccount(name string) *v1alpha1.ConnectedAccount {
@@ -175,8 +164,9 @@ func (c *installed) awaitDefinitions(t *testing.T) {
 	})
 }
 
-// upgrade breaks what is installed first, as an earlier version would differ.
+// upgrade breaks what is installed first, as an earlier version would differ, and wants all to be as in the chart afterwards.
 func (c *installed) upgrade(t *testing.T) {
+	t.Helper()
 	definition := &apiextensionsv1.CustomResourceDefinition{}
 	if !c.get(t, definition, "", accounts) {
 		t.Fatal("there is no definition")
@@ -204,8 +194,9 @@ func (c *installed) upgrade(t *testing.T) {
 	c.kept(t)
 }
 
-// second wants a cluster to itself.
+// second installs another release beside the first, which is refused.
 func (c *installed) second(t *testing.T) {
+	t.Helper()
 	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "second"}})
 	_, err := run(t, nil, c.program, "install", "second", chartFolder, "--kubeconfig="+c.kubeconfig, "--namespace=second")
 	if err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
@@ -213,13 +204,28 @@ func (c *installed) second(t *testing.T) {
 	}
 }
 
+// uninstall removes the release. What holds consents is not of it.
 func (c *installed) uninstall(t *testing.T) {
+	t.Helper()
 	c.helm(t, "uninstall", release)
 	for _, object := range []client.Object{&appsv1.Deployment{}, &corev1.ServiceAccount{}} {
 		if c.get(t, object, home, operatorName) {
 			t.Errorf("the %T is still there", object)
 		}
 	}
+	c.kept(t)
+}
+
+// again installs under the same name, which takes up what was kept, and under another, which does so when it is told to.
+func (c *installed) again(t *testing.T) {
+	t.Helper()
+	c.helm(t, "install", release, chartFolder)
+	c.kept(t)
+	if !c.get(t, &appsv1.Deployment{}, home, operatorName) {
+		t.Error("there is no operator")
+	}
+	c.helm(t, "uninstall", release)
+	c.helm(t, "install", "other", chartFolder, "--take-ownership")
 	c.kept(t)
 }
 

@@ -21,7 +21,7 @@ func TestTheCopiesAreThoseOfConfig(t *testing.T) {
 	for copied, original := range map[string]string{
 		"crds": "crd/bases", "policies": "policies", "rbac": "rbac",
 	} {
-		names, err := filepath.Glob(filepath.Join("../../config", original, "*.yaml"))
+		names, err := filepath.Glob(filepath.Join(configFolder, original, "*.yaml"))
 		if err != nil || len(names) == 0 {
 			t.Fatalf("there is nothing in config/%s: %v", original, err)
 		}
@@ -32,7 +32,7 @@ func TestTheCopiesAreThoseOfConfig(t *testing.T) {
 			}
 		}
 	}
-	sameFile(t, "../../config/consent/rbac.yaml", filepath.Join(files, "rbac", "consent.yaml"))
+	sameFile(t, configFolder+"/consent/rbac.yaml", filepath.Join(files, "rbac", "consent.yaml"))
 	seen = append(seen, "rbac/consent.yaml")
 	for _, folder := range []string{"crds", "policies", "rbac"} {
 		entries, err := os.ReadDir(filepath.Join(files, folder))
@@ -63,7 +63,7 @@ func sameFile(t *testing.T, original, copied string) {
 func TestTheChartIsWhatConfigIs(t *testing.T) {
 	t.Parallel()
 	kubectl := filepath.Join(assets(t), "kubectl")
-	kustomized := parse(t, mustRun(t, kubectl, "kustomize", "../../config/default")+"\n---\n"+mustRun(t, kubectl, "kustomize", "../../config/consent"))
+	kustomized := parse(t, mustRun(t, kubectl, "kustomize", configFolder+"/default")+"\n---\n"+mustRun(t, kubectl, "kustomize", configFolder+"/consent"))
 	chart := parse(t, render(t, home, "--set=consent.url=https://oauth.example.com"))
 
 	// Only the one has a namespace, only the other what is for users.
@@ -84,7 +84,7 @@ func TestTheChartIsWhatConfigIs(t *testing.T) {
 	compared := map[string]int{}
 	for key, object := range kustomized {
 		compared[object.GetKind()]++
-		if diff := cmp.Diff(comparable(t, object), comparable(t, chart[key])); diff != "" {
+		if diff := cmp.Diff(alike(t, object), alike(t, chart[key])); diff != "" {
 			t.Errorf("%s in config/ (-) and in the chart (+):\n%s", key, diff)
 		}
 	}
@@ -98,9 +98,9 @@ func TestTheChartIsWhatConfigIs(t *testing.T) {
 	}
 }
 
-// comparable is an object without what is meant to differ: labels and annotations of the release, where pods go, and where the
+// alike is an object without what is meant to differ: labels and annotations of the release, where pods go, and where the
 // public URL is written.
-func comparable(t *testing.T, object *unstructured.Unstructured) map[string]any {
+func alike(t *testing.T, object *unstructured.Unstructured) map[string]any {
 	t.Helper()
 	object = object.DeepCopy()
 	labels := object.GetLabels()
@@ -118,23 +118,29 @@ func comparable(t *testing.T, object *unstructured.Unstructured) map[string]any 
 		object.SetAnnotations(annotations)
 	}
 	if object.GetKind() == "Deployment" {
-		unstructured.RemoveNestedField(object.Object, "spec", "template", "spec", "topologySpreadConstraints")
-		containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
-		if err != nil || len(containers) != 1 {
-			t.Fatalf("%s: %v", keyOf(object), err)
-		}
-		container, is := containers[0].(map[string]any)
-		if !is {
-			t.Fatalf("%s has a container that is none", keyOf(object))
-		}
-		delete(container, "imagePullPolicy")
-		container["env"] = withoutURL(container["env"])
-		if err := unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"); err != nil {
-			t.Fatal(err)
-		}
+		alikePods(t, object)
 	}
 	spaces(object.Object)
 	return object.Object
+}
+
+// alikePods leaves out of a Deployment what is meant to differ.
+func alikePods(t *testing.T, object *unstructured.Unstructured) {
+	t.Helper()
+	unstructured.RemoveNestedField(object.Object, "spec", "template", "spec", "topologySpreadConstraints")
+	containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+	if err != nil || len(containers) != 1 {
+		t.Fatalf("%s: %v", keyOf(object), err)
+	}
+	container, is := containers[0].(map[string]any)
+	if !is {
+		t.Fatalf("%s has a container that is none", keyOf(object))
+	}
+	delete(container, "imagePullPolicy")
+	container["env"] = withoutURL(container["env"])
+	if err := unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // spaces makes one space of each stretch of white space in CEL expressions: kustomize adds line breaks of its own there.

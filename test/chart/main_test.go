@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	chartFolder = "../../charts/oauth-operator"
+	chartFolder  = "../../charts/oauth-operator"
+	configFolder = "../../config"
 	// home is where the installation of config/ is.
 	home         = "oauth-operator-system"
 	operatorName = "oauth-operator"

@@ -26,28 +26,10 @@ func TestPodsAreRestricted(t *testing.T) {
 	for _, values := range []string{"testdata/everything.yaml", "testdata/least.yaml"} {
 		all := parse(t, render(t, home, "--values="+values))
 		for _, name := range []string{operatorName, consentName} {
-			deployment := into[appsv1.Deployment](t, all, "Deployment "+home+"/"+name)
-			pod := deployment.Spec.Template.Spec
-			container := pod.Containers[0]
-			want := &corev1.SecurityContext{
-				AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
-				Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-			}
-			if diff := cmp.Diff(want, container.SecurityContext); diff != "" {
-				t.Errorf("%s, %s: the container's security context:\n%s", values, name, diff)
-			}
-			wantPod := &corev1.PodSecurityContext{
-				RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-			}
-			if !strings.Contains(values, "least") {
-				wantPod.RunAsUser, wantPod.RunAsGroup, wantPod.FSGroup = ptr.To[int64](65532), ptr.To[int64](65532), ptr.To[int64](65532)
-			}
-			if diff := cmp.Diff(wantPod, pod.SecurityContext); diff != "" {
-				t.Errorf("%s, %s: the pod's security context:\n%s", values, name, diff)
-			}
-			if len(pod.Containers) != 1 || len(pod.InitContainers) != 0 || len(pod.Volumes) != 1 || len(container.VolumeMounts) != 1 || pod.HostNetwork || pod.HostPID {
-				t.Errorf("%s, %s has more than one container with one volume: %v", values, name, pod)
-			}
+			t.Run(values+", "+name, func(t *testing.T) {
+				t.Parallel()
+				restricted(t, into[appsv1.Deployment](t, all, "Deployment "+home+"/"+name).Spec.Template.Spec, !strings.Contains(values, "least"))
+			})
 		}
 		operator := into[appsv1.Deployment](t, all, "Deployment "+home+"/"+operatorName).Spec.Template.Spec
 		if *operator.TerminationGracePeriodSeconds < 120 {
@@ -57,6 +39,31 @@ func TestPodsAreRestricted(t *testing.T) {
 		if requested := operator.Containers[0].Resources.Requests.StorageEphemeral(); requested.Cmp(*size) != 0 || size.Cmp(resource.MustParse("192Mi")) <= 0 {
 			t.Errorf("%s: the journal may have %s, and %s are requested", values, size, requested)
 		}
+	}
+}
+
+// restricted looks at a pod, which runs as the image's user or as whom the cluster assigns.
+func restricted(t *testing.T, pod corev1.PodSpec, asImageUser bool) {
+	t.Helper()
+	container := pod.Containers[0]
+	want := &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+	if diff := cmp.Diff(want, container.SecurityContext); diff != "" {
+		t.Errorf("the container's security context:\n%s", diff)
+	}
+	wantPod := &corev1.PodSecurityContext{
+		RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	if asImageUser {
+		wantPod.RunAsUser, wantPod.RunAsGroup, wantPod.FSGroup = ptr.To[int64](65532), ptr.To[int64](65532), ptr.To[int64](65532)
+	}
+	if diff := cmp.Diff(wantPod, pod.SecurityContext); diff != "" {
+		t.Errorf("the pod's security context:\n%s", diff)
+	}
+	if len(pod.Containers) != 1 || len(pod.InitContainers) != 0 || len(pod.Volumes) != 1 || len(container.VolumeMounts) != 1 || pod.HostNetwork || pod.HostPID {
+		t.Errorf("it has more than one container with one volume: %v", pod)
 	}
 }
 
@@ -118,7 +125,7 @@ func TestEveryFlagCanBeSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(string(usage), -1)
+	known := regexp.MustCompile(`(?m)^ {2}-([a-z-]+)`).FindAllStringSubmatch(string(usage), -1)
 	if len(known) < 10 {
 		t.Fatalf("the operator tells of no flags: %s", usage)
 	}
@@ -236,28 +243,8 @@ func TestRolesOfNamedNamespaces(t *testing.T) {
 	everywhere := parse(t, render(t, home, "--set=consent.url=https://oauth.example.com"))
 	for _, name := range []string{operatorName, consentName} {
 		whole := into[rbacv1.ClusterRole](t, everywhere, "ClusterRole "+name).Rules
-		var ofCluster []rbacv1.PolicyRule
-		if role := all["ClusterRole "+name]; role != nil {
-			ofCluster = into[rbacv1.ClusterRole](t, all, "ClusterRole "+name).Rules
-		}
 		for _, namespace := range []string{"shop", "billing"} {
-			key := namespace + "/" + name
-			parts := slices.Concat(into[rbacv1.Role](t, all, "Role "+key).Rules, ofCluster)
-			sorted := cmp.Transformer("sort", func(rules []rbacv1.PolicyRule) map[string]int {
-				count := map[string]int{}
-				for _, rule := range rules {
-					count[rule.String()]++
-				}
-				return count
-			})
-			if diff := cmp.Diff(whole, parts, sorted); diff != "" {
-				t.Errorf("%s: the ClusterRole (-) and its parts (+):\n%s", key, diff)
-			}
-			binding := into[rbacv1.RoleBinding](t, all, "RoleBinding "+key)
-			want := []rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: home}}
-			if diff := cmp.Diff(want, binding.Subjects); diff != "" || binding.RoleRef.Kind != "Role" || binding.RoleRef.Name != name {
-				t.Errorf("%s: %v", key, binding)
-			}
+			divided(t, all, namespace, name, whole)
 		}
 	}
 	for key, object := range all {
@@ -274,5 +261,30 @@ func TestRolesOfNamedNamespaces(t *testing.T) {
 	arguments := into[appsv1.Deployment](t, all, "Deployment "+home+"/"+operatorName).Spec.Template.Spec.Containers[0].Args
 	if !slices.Contains(arguments, "--watch-namespaces=shop,billing") {
 		t.Errorf("the operator is not told: %v", arguments)
+	}
+}
+
+// divided compares the rules of a Role, and of the ClusterRole that is left, with those of the ClusterRole that they were one of.
+func divided(t *testing.T, all objects, namespace, name string, whole []rbacv1.PolicyRule) {
+	t.Helper()
+	key := namespace + "/" + name
+	parts := into[rbacv1.Role](t, all, "Role "+key).Rules
+	if all["ClusterRole "+name] != nil {
+		parts = append(parts, into[rbacv1.ClusterRole](t, all, "ClusterRole "+name).Rules...)
+	}
+	counted := cmp.Transformer("count", func(rules []rbacv1.PolicyRule) map[string]int {
+		count := map[string]int{}
+		for _, rule := range rules {
+			count[rule.String()]++
+		}
+		return count
+	})
+	if diff := cmp.Diff(whole, parts, counted); diff != "" {
+		t.Errorf("%s: the ClusterRole (-) and its parts (+):\n%s", key, diff)
+	}
+	binding := into[rbacv1.RoleBinding](t, all, "RoleBinding "+key)
+	want := []rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: home}}
+	if diff := cmp.Diff(want, binding.Subjects); diff != "" || binding.RoleRef.Kind != "Role" || binding.RoleRef.Name != name {
+		t.Errorf("%s: %v", key, binding)
 	}
 }
