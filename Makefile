@@ -89,6 +89,9 @@ from-chart: helm
 	@bin/helm/helm template oauth-operator charts/oauth-operator --namespace oauth-operator-system \
 	  --set settings.insecureAllowLoopback=true --set consent.url=https://consent.example > bin/demo/chart.yaml
 
+from-%:
+	@echo "demo: FROM=$* is not known: write FROM=chart, or leave it out" >&2; exit 1
+
 .PHONY: demo-mutants
 demo-mutants: build controlplane ## Run the demo with each mutant of the protocol: it is the fault tests that must notice them.
 	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider
