@@ -22,15 +22,21 @@ RUN ?=
 # runs in processes of its own is not seen that way, so such tests read this variable: it changes with every source file.
 inputs = $$(git ls-files -z --cached --others --exclude-standard -- ':!docs' ':!*.md' | xargs -0 cat -- 2>/dev/null | git hash-object --stdin)
 
-MODULES := . hack/controlplane hack/tools test/authserver
+# What the image says it is, and which one dist/install.yaml and the chart's values name: make installer IMAGE=registry.example/oauth-operator VERSION=1.2.3
+comma := ,
+VERSION ?= dev
+IMAGE ?= oauth-operator
+ARCHITECTURES := amd64,arm64
+
+MODULES := . hack/controlplane hack/tools hack/helm hack/image test/authserver
 
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: build controlplane tools authserver ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+test: build controlplane tools authserver helm ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' HELM='$(CURDIR)/bin/helm' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  RACE='$(RACE)' COUNT='$(COUNT)' RUN='$(RUN)' hack/test.sh $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: browser
@@ -72,9 +78,19 @@ bench: build controlplane ## Measure speed, memory and what is written, each aga
 	@KUBEBUILDER_ASSETS='$(ASSETS)' bin/bench --operator=bin/oauth-operator $(ARGS)
 
 .PHONY: demo
-demo: build controlplane ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running; CONSENT=browser has you consent.
+demo: build controlplane $(if $(FROM),from-$(FROM)) ## Show it: a cluster, a provider and the operator on this machine. KEEP=1 leaves it running; CONSENT=browser has you consent; FROM=chart installs by the chart.
 	CGO_ENABLED=0 go build -trimpath -o bin/demo/ ./test/demo/... ./test/provider/cmd/provider
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' bin/demo/demo
+	@$(if $(FROM),INSTALLATION='$(CURDIR)/config/manager/namespace.yaml:$(CURDIR)/bin/demo/chart.yaml') KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' bin/demo/demo
+
+# Where the front of the demo is, is known when it runs: it says so itself, in place of the URL here.
+.PHONY: from-chart
+from-chart: helm
+	@mkdir -p bin/demo
+	@bin/helm/helm template oauth-operator charts/oauth-operator --namespace oauth-operator-system \
+	  --set settings.insecureAllowLoopback=true --set consent.url=https://consent.example > bin/demo/chart.yaml
+
+from-%:
+	@echo "demo: FROM=$* is not known: write FROM=chart, or leave it out" >&2; exit 1
 
 .PHONY: demo-mutants
 demo-mutants: build controlplane ## Run the demo with each mutant of the protocol: it is the fault tests that must notice them.
@@ -87,12 +103,31 @@ build: ## Build the operator into bin/.
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
+.PHONY: image
+image: ## Build the image for amd64 and arm64 into bin/image, without a container engine, and look at it again. VERSION=dev
+	@for architecture in $(subst $(comma), ,$(ARCHITECTURES)); do \
+	  echo "building the operator for linux/$$architecture"; mkdir -p "bin/image/$$architecture"; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$architecture go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
+	    -o "bin/image/$$architecture/" ./cmd/oauth-operator; \
+	done
+	@GOWORK=off go build -C hack/image -trimpath -o '$(CURDIR)/bin/image/image' .
+	@bin/image/image --binaries=bin/image --out=bin/image --version='$(VERSION)' --architectures='$(ARCHITECTURES)' \
+	  --revision="$$(git rev-parse HEAD)" --created="$$(git log -1 --format=%ct)"
+
+.PHONY: installer
+installer: helm ## Write dist/install.yaml: the namespace and all that the chart has without values, for kubectl apply. IMAGE=oauth-operator VERSION=dev
+	@mkdir -p dist
+	@{ cat config/manager/namespace.yaml; bin/helm/helm template oauth-operator charts/oauth-operator --namespace oauth-operator-system \
+	  --set image.repository='$(IMAGE)',image.tag='$(VERSION)'; } > dist/install.yaml
+	@echo "dist/install.yaml installs $(IMAGE):$(VERSION)"
+
 .PHONY: generate
-generate: tools ## Write what is generated: deep copies, CRDs, the API reference.
+generate: tools ## Write what is generated: deep copies, CRDs, the API reference, the chart's copies.
 	$(TOOLS)/controller-gen object paths=./api/...
 	$(TOOLS)/controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	@mkdir -p docs/api
 	$(TOOLS)/crd-ref-docs --source-path=api/v1alpha1 --config=hack/crd-ref-docs.yaml --renderer=markdown --output-path=docs/api/v1alpha1.md
+	hack/chart.sh
 
 .PHONY: fmt
 fmt: tools ## Format the Go code.
@@ -109,6 +144,10 @@ verify: tools ## Generate, check that modules are tidy, lint, and fail if anythi
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl, once.
 	@hack/controlplane/build.sh
+
+.PHONY: helm
+helm: ## Build Helm, once.
+	@hack/helm/build.sh
 
 .PHONY: authserver
 authserver: ## Build the authorization server that the end-to-end tests connect to, once.

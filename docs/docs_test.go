@@ -315,7 +315,7 @@ func checkTargets(d document, known *tree) []string {
 }
 
 func checkFlags(d document, known *tree) []string {
-	others := []string{"kubectl", "curl", "docker", "go", "git"}
+	others := []string{"kubectl", "curl", "docker", "go", "git", "helm", "skopeo"}
 	shape := regexp.MustCompile(`^--[A-Za-z]`)
 	var all []string
 	for _, command := range d.commands() {

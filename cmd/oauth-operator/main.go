@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -53,6 +54,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "oauth-operator:", err)
 		os.Exit(2)
 	}
+	if options.showVersion {
+		fmt.Println("oauth-operator", versionText())
+		return
+	}
 	setLogger(options.verbosity)
 	serve := run
 	if options.serve == serveConsent {
@@ -81,7 +86,11 @@ func runWith(ctx context.Context, options options, journal *seal.Journal) error 
 	}
 	config.QPS, config.Burst = options.limit()
 	config.UserAgent = "oauth-operator"
-	manager, err := newManager(config, options)
+	found, err := findRights(ctx, config, options)
+	if err != nil {
+		return err
+	}
+	manager, err := newManager(config, options, found.readable)
 	if err != nil {
 		return err
 	}
@@ -91,8 +100,11 @@ func runWith(ctx context.Context, options options, journal *seal.Journal) error 
 		}
 	}
 	inFlight := &controller.InFlight{}
-	if err := setup(ctx, manager, config, options, inFlight, journal); err != nil {
+	if err := setup(ctx, manager, config, options, found.readable, inFlight, journal); err != nil {
 		return err
+	}
+	if err := manager.Add(found); err != nil {
+		return fmt.Errorf("add what looks at rights: %w", err)
 	}
 	// Whatever ends the manager, exchanges that are open end by themselves: each keeps what it obtained.
 	context.AfterFunc(ctx, inFlight.Close)
@@ -109,14 +121,32 @@ func drain(inFlight *controller.InFlight) error {
 	return nil
 }
 
-func newManager(config *rest.Config, options options) (ctrl.Manager, error) {
+// findRights asks the API server in which of the namespaces that are named the operator may work.
+func findRights(ctx context.Context, config *rest.Config, options options) (*rights, error) {
+	starting, cancel := context.WithTimeout(ctx, startDeadline)
+	defer cancel()
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	api, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	return lookAtRights(starting, api, options.watched)
+}
+
+func newManager(config *rest.Config, options options, watched []string) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
 	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                 scheme,
-		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Scheme: scheme,
+		Cache: cache.Options{
+			DefaultTransform:  cache.TransformStripManagedFields(),
+			DefaultNamespaces: controller.Watched(watched).Caches(),
+		},
 		Metrics:                metricsserver.Options{BindAddress: options.metricsAddress},
 		HealthProbeBindAddress: options.probeAddress,
 
@@ -142,7 +172,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, options options, inFlight *controller.InFlight, journal *seal.Journal) error {
+func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, options options, watched []string, inFlight *controller.InFlight, journal *seal.Journal) error {
 	starting, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
 	clusterID, err := clusterID(starting, manager)
@@ -158,7 +188,7 @@ func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, optio
 		return fmt.Errorf("register the metrics: %w", err)
 	}
 	return controller.Setup(ctx, manager, controller.Options{
-		Namespace: options.namespace, ClusterID: clusterID, Egress: egress, Workers: options.workers,
+		Namespace: options.namespace, Named: options.watched, Watched: watched, ClusterID: clusterID, Egress: egress, Workers: options.workers,
 		Limits: pace.Limits{Namespace: options.maxInNamespace, Total: options.maxRequests}, MaxAccounts: options.maxAccounts,
 		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight, Journal: journal, TakeoverWait: options.takeoverWait,
 		ConsentURL: options.publicURL(),

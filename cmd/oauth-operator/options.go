@@ -10,10 +10,12 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
@@ -28,6 +30,7 @@ const shortestTakeoverWait = 15 * time.Second
 // options are the flags.
 type options struct {
 	namespace      string
+	watched        []string
 	leaderElect    bool
 	metricsAddress string
 	probeAddress   string
@@ -48,6 +51,8 @@ type options struct {
 	consentAddress string
 	consentKeys    string
 	trustedProxies []netip.Prefix
+
+	showVersion bool
 }
 
 // What a process serves.
@@ -66,6 +71,7 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	flags.SetOutput(output)
 	config.RegisterFlags(flags) // --kubeconfig, which the client library reads by itself
 	flags.StringVar(&parsed.namespace, "namespace", getenv("POD_NAMESPACE"), "the operator's own namespace, where keyring and lease live; default: the environment variable POD_NAMESPACE")
+	watched := flags.String("watch-namespaces", "", "the namespaces whose clients and accounts are worked on, separated by commas; in all others nothing is read; default: all namespaces")
 	flags.BoolVar(&parsed.leaderElect, "leader-elect", true, "let one of several replicas work at a time")
 	flags.StringVar(&parsed.metricsAddress, "metrics-bind-address", ":8080", "the address of /metrics; 0 turns it off")
 	flags.StringVar(&parsed.probeAddress, "health-probe-bind-address", ":8081", "the address of /healthz and /readyz")
@@ -84,12 +90,16 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	flags.StringVar(&parsed.consentKeys, "consent-keys", "", "the folder where the Secret oauth-operator-consent is mounted; with --serve=all it may be absent: the Secret is then read from the API server")
 	proxies := flags.String("trusted-proxies", "", "the proxies in front of the consent pages, as CIDRs separated by commas: they alone are believed when they say in X-Forwarded-For whom they ask for")
 	cidrs := flags.String("allow-cidrs", "", "private networks that token endpoints may lie in, as CIDRs separated by commas")
+	flags.BoolVar(&parsed.showVersion, "version", false, "print the version, and end")
 	flags.BoolVar(&parsed.allowLoopback, "insecure-allow-loopback", false, "allow token endpoints on this machine, and http:// there; for tests and demos only")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
 	parsed.qps = float32(*qps)
 	var err error
+	if parsed.watched, err = parseNamespaces(*watched); err != nil {
+		return options{}, err
+	}
 	if parsed.allowCIDRs, err = parseCIDRs("--allow-cidrs", *cidrs); err != nil {
 		return options{}, err
 	}
@@ -106,12 +116,17 @@ func (o options) check(rest []string) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q: all settings are flags", rest[0])
 	}
+	if o.showVersion {
+		return nil
+	}
 	if err := o.checkConsent(); err != nil || o.serve == serveConsent {
 		return err
 	}
 	switch {
 	case o.namespace == "":
 		return errors.New("set --namespace, or the environment variable POD_NAMESPACE, to the operator's own namespace")
+	case slices.Contains(o.watched, o.namespace):
+		return fmt.Errorf("--watch-namespaces must not name %s, the operator's own namespace: no client and no account is allowed there", o.namespace)
 	case o.workers < 1 || o.workers > 256:
 		return errors.New("--max-concurrent-reconciles must be from 1 to 256")
 	case o.maxRequests < 1 || o.maxRequests > 128:
@@ -187,6 +202,25 @@ func (o options) limit() (qps float32, burst int) {
 		return -1, o.burst
 	}
 	return o.qps, o.burst
+}
+
+// parseNamespaces reads a list of namespaces; an empty one means all.
+func parseNamespaces(list string) ([]string, error) {
+	var names []string
+	for text := range strings.SplitSeq(list, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		if len(validation.IsDNS1123Label(text)) > 0 {
+			return nil, fmt.Errorf("--watch-namespaces: %q cannot be the name of a namespace: write names such as shop,billing", text)
+		}
+		names = append(names, text)
+	}
+	if list != "" && len(names) == 0 {
+		return nil, errors.New("--watch-namespaces names no namespace: write names such as shop,billing, or leave the flag out to watch all")
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 func parseCIDRs(flagName, list string) ([]netip.Prefix, error) {

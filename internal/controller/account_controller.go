@@ -71,6 +71,8 @@ type AccountReconciler struct {
 	TakeoverWait time.Duration
 	// ConsentURL is where the pages of the consent server are, for everybody; "": nowhere, and no links are given.
 	ConsentURL string
+	// Watched are the namespaces that may be read; none: all.
+	Watched Watched
 	// Patience is how long a lap waits for its exchange, which goes on without it. 0: a quarter of a second.
 	Patience time.Duration
 

@@ -131,6 +131,9 @@ func (r *AccountReconciler) gatherClient(ctx context.Context, account *v1alpha1.
 		return nil, nil //nolint:nilnil // an API key needs none
 	}
 	key := types.NamespacedName{Namespace: lifecycle.ClientNamespace(account), Name: account.Spec.ClientRef.Name}
+	if !r.Watched.has(key.Namespace) {
+		return nil, nil //nolint:nilnil // where nothing may be read, nothing is to be had
+	}
 	found := &v1alpha1.OAuthClient{}
 	if err := r.Client.Get(ctx, key, found); apierrors.IsNotFound(err) {
 		return nil, nil //nolint:nilnil // that there is none is the fact that is asked for

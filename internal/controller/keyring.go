@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,9 +28,6 @@ import (
 // KeyringName is the name of the Secret, in the operator's namespace, that holds the keyring.
 const KeyringName = "oauth-operator-keyring"
 
-// accountsPerPage bounds what one request for all accounts brings.
-const accountsPerPage = 500
-
 // KeyringSource knows the keyring, and whether it is in its Secret now. A keyring that is gone is never made anew: all
 // that it sealed would be lost.
 type KeyringSource struct {
@@ -38,7 +36,9 @@ type KeyringSource struct {
 	Live   client.Reader
 	// Namespace is the operator's.
 	Namespace string
-	Clock     clock.PassiveClock
+	// Named are the namespaces in which there may be accounts.
+	Named Watched
+	Clock clock.PassiveClock
 
 	mu      sync.Mutex
 	keyring *seal.Keyring
@@ -114,20 +114,15 @@ func (k *KeyringSource) complete(ctx context.Context, stored *corev1.Secret) err
 }
 
 func (k *KeyringSource) anySealed(ctx context.Context) (bool, error) {
-	accounts := &v1alpha1.ConnectedAccountList{}
-	for {
-		if err := k.Live.List(ctx, accounts, client.Limit(accountsPerPage), client.Continue(accounts.Continue)); err != nil {
-			return false, fmt.Errorf("look for sealed credentials: %w", err)
-		}
-		for i := range accounts.Items {
-			if accounts.Items[i].Status.SealedCredential != "" {
-				return true, nil
-			}
-		}
-		if accounts.Continue == "" {
-			return false, nil
-		}
+	found := false
+	err := k.Named.eachPage(ctx, k.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
+		found = slices.ContainsFunc(accounts, func(account v1alpha1.ConnectedAccount) bool { return account.Status.SealedCredential != "" })
+		return !found
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for sealed credentials: %w", err)
 	}
+	return found, nil
 }
 
 // follow keeps what is known of the keyring up to date from here on, in every replica. The source that it returns has every

@@ -271,30 +271,29 @@ func (r *keyRotation) usesOf(ctx context.Context, key string) (*keyUses, error) 
 	if uses.needed() {
 		return uses, nil
 	}
-	page := &v1alpha1.ConnectedAccountList{}
-	if err := r.accounts.Live.List(ctx, page, client.Limit(1)); err != nil {
+	first := &v1alpha1.ConnectedAccount{}
+	named := r.accounts.Keyring.Named
+	err := named.eachPage(ctx, r.accounts.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
+		first = &accounts[0]
+		return false
+	})
+	if err == nil && first.Name != "" {
+		err = r.accounts.Schema.prove(ctx, first, true)
+	}
+	if errors.Is(err, errSchemaTooOld) {
+		uses.other = "what the installed definition hides: install the definitions of this version (config/crd)"
+		return uses, nil
+	}
+	if err == nil {
+		err = named.eachPage(ctx, r.accounts.Live, func(accounts []v1alpha1.ConnectedAccount) bool {
+			uses.add(accounts)
+			return true
+		})
+	}
+	if err != nil {
 		return nil, fmt.Errorf("look for what is sealed under a key: %w", err)
 	}
-	if len(page.Items) > 0 {
-		err := r.accounts.Schema.prove(ctx, &page.Items[0], true)
-		if errors.Is(err, errSchemaTooOld) {
-			uses.other = "what the installed definition hides: install the definitions of this version (config/crd)"
-			return uses, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	page = &v1alpha1.ConnectedAccountList{}
-	for {
-		if err := r.accounts.Live.List(ctx, page, client.Limit(accountsPerPage), client.Continue(page.Continue)); err != nil {
-			return nil, fmt.Errorf("look for what is sealed under a key: %w", err)
-		}
-		uses.add(page.Items)
-		if page.Continue == "" {
-			return uses, nil
-		}
-	}
+	return uses, nil
 }
 
 // inJournal looks into this replica's own journal. What lies in those of others has a claim that is open, or was lost.

@@ -49,6 +49,9 @@ const (
 type Options struct {
 	// Namespace is the operator's own: its keyring lives there.
 	Namespace string
+	// Named are the namespaces in which there may be accounts, and Watched those of them whose clients and accounts are worked
+	// on. The manager's cache has to hold the latter. None: all.
+	Named, Watched Watched
 	// ClusterID is the UID of the namespace kube-system.
 	ClusterID string
 	// Egress says which addresses may be called.
@@ -74,15 +77,15 @@ type Options struct {
 
 // Setup adds both controllers to the manager, with caches that hold no more than they need. Call it before the manager starts.
 func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
-	tokenSecrets, err := secretCache(manager, selectExists(v1alpha1.LabelAccount))
+	tokenSecrets, err := secretCache(manager, options.Watched, selectExists(v1alpha1.LabelAccount))
 	if err != nil {
 		return err
 	}
-	labelled, err := secretCache(manager, labels.SelectorFromSet(labels.Set{v1alpha1.LabelCredential: "true"}))
+	labelled, err := secretCache(manager, options.Watched, labels.SelectorFromSet(labels.Set{v1alpha1.LabelCredential: "true"}))
 	if err != nil {
 		return err
 	}
-	keyring := &KeyringSource{Client: manager.GetClient(), Live: manager.GetAPIReader(), Namespace: options.Namespace, Clock: options.Clock}
+	keyring := &KeyringSource{Client: manager.GetClient(), Live: manager.GetAPIReader(), Namespace: options.Namespace, Named: options.Named, Clock: options.Clock}
 	if err := keyring.Ensure(ctx); err != nil {
 		return err
 	}
@@ -112,7 +115,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 		InFlight: options.InFlight, Pace: between, Metrics: options.Metrics,
 		Events: manager.GetEventRecorder("oauth-operator"), Clock: options.Clock, ClusterID: options.ClusterID,
 		Journal: options.Journal, Process: string(uuid.NewUUID()), TakeoverWait: options.TakeoverWait,
-		ConsentURL: options.ConsentURL,
+		ConsentURL: options.ConsentURL, Watched: options.Watched,
 	}
 	if err := manager.Add(&recovery{accounts}); err != nil {
 		return fmt.Errorf("add the recovery: %w", err)
@@ -216,10 +219,10 @@ func rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
 }
 
 // secretCache holds the metadata of the Secrets with a label: memory does not grow with those of others.
-func secretCache(manager ctrl.Manager, selector labels.Selector) (cache.Cache, error) {
+func secretCache(manager ctrl.Manager, watched Watched, selector labels.Selector) (cache.Cache, error) {
 	made, err := cache.New(manager.GetConfig(), cache.Options{
 		HTTPClient: manager.GetHTTPClient(), Scheme: manager.GetScheme(), Mapper: manager.GetRESTMapper(),
-		DefaultLabelSelector: selector, DefaultTransform: dropMetadata,
+		DefaultNamespaces: watched.Caches(), DefaultLabelSelector: selector, DefaultTransform: dropMetadata,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make a cache of Secrets: %w", err)

@@ -47,6 +47,9 @@ const (
 	keepVariable = "KEEP"
 	// consentVariable says who plays the customers: browser, or the demo.
 	consentVariable = "CONSENT"
+	// installationVariable names manifests to install in place of config/demo, as a PATH does: those of the Helm chart, with the
+	// consent pages as a Deployment of their own.
+	installationVariable = "INSTALLATION"
 
 	exitInterrupted = 130
 )
@@ -62,8 +65,10 @@ type demo struct {
 	samples   []stage.Sample
 	// browser: the customers are whoever has started the demo.
 	browser bool
-	tally   *tally
-	seed    uint64
+	// installation are manifests in place of config/demo.
+	installation []string
+	tally        *tally
+	seed         uint64
 
 	operator  *stage.Operator
 	kubelet   *stage.Process
@@ -80,7 +85,7 @@ func main() {
 
 // run returns the exit code.
 func run(ctx context.Context, terminal *os.File, keep, browser bool) int {
-	d := &demo{screen: newScreen(terminal), browser: browser}
+	d := &demo{screen: newScreen(terminal), browser: browser, installation: filepath.SplitList(os.Getenv(installationVariable))}
 	d.screen.print(fmt.Sprintf(explanation, d.customers()))
 	err := d.prepare(ctx)
 	if err == nil {
@@ -107,7 +112,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	if d.programs, err = findPrograms(ctx, folder); err != nil {
 		return err
 	}
-	d.stage, err = stage.Start(ctx, stage.Options{Dir: folder, Programs: d.programs, TokenLifetime: tokenLifetime, Consent: true, Log: d.screen.lines()})
+	d.stage, err = stage.Start(ctx, stage.Options{Dir: folder, Programs: d.programs, TokenLifetime: tokenLifetime, Consent: true, Manifests: d.installation, Log: d.screen.lines()})
 	if err != nil {
 		return err
 	}
@@ -117,6 +122,11 @@ func (d *demo) prepare(ctx context.Context) error {
 	d.tally = newTally(d.stage.Provider.Ledger)
 	if d.operator, err = d.startOperator(ctx); err != nil {
 		return err
+	}
+	if d.pagesApart() {
+		if _, err := d.stage.StartConsent(ctx, 1); err != nil {
+			return err
+		}
 	}
 	if d.samples, err = d.stage.ApplySamples(ctx); err != nil {
 		return err
@@ -142,8 +152,11 @@ func (d *demo) prepare(ctx context.Context) error {
 
 // startOperator starts it in the one pod that the demo has: whatever ends it, its journal is there again.
 func (d *demo) startOperator(ctx context.Context, flags ...string) (*stage.Operator, error) {
-	return d.stage.StartOperator(ctx, stage.OperatorOptions{JournalDir: filepath.Join(d.stage.Dir, "journal"), ExtraArgs: flags, Pages: true})
+	return d.stage.StartOperator(ctx, stage.OperatorOptions{JournalDir: filepath.Join(d.stage.Dir, "journal"), ExtraArgs: flags, Pages: !d.pagesApart()})
 }
+
+// pagesApart reports whether the consent pages are a Deployment of the installation; if not, the operator serves them as well.
+func (d *demo) pagesApart() bool { return len(d.installation) > 0 }
 
 // findPrograms returns the folder of the demo's programs: that of this one, or where they are not, a new one.
 func findPrograms(ctx context.Context, folder string) (string, error) {

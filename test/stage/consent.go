@@ -54,10 +54,13 @@ func (s *Stage) RemountConsentKeys(ctx context.Context) error {
 	return err
 }
 
-// InstallConsent installs config/consent.
+// InstallConsent installs config/consent, unless Options.Manifests have the pages.
 func (s *Stage) InstallConsent(ctx context.Context) error {
 	if s.Front == nil {
 		return errors.New("the stage has no front for the consent pages: set Options.Consent")
+	}
+	if len(s.options.Manifests) > 0 {
+		return nil
 	}
 	return s.Cluster.Apply(ctx, filepath.Join(s.Root, "config", "consent"))
 }

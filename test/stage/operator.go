@@ -25,6 +25,8 @@ const (
 	OperatorNamespace = "oauth-operator-system"
 	// OperatorName is what its Deployment and its ServiceAccount are called.
 	OperatorName = "oauth-operator"
+
+	consentURLVariable = "CONSENT_URL"
 )
 
 // OperatorOptions say how this run of the operator differs from what its Deployment says. The zero value: in nothing but
@@ -117,17 +119,18 @@ func (o *Operator) Ready(ctx context.Context) bool {
 	return !o.Ended() && answersOK(ctx, o.ProbeURL+"/readyz")
 }
 
-// environmentOf is what the kubelet would make of the container's variables. Of ConfigMaps there is the one with the public
-// URL of the consent pages, where the stage has them.
+// environmentOf is what the kubelet would make of the container's variables. The public URL of the consent pages is the
+// front's, where the stage has one.
 func (s *Stage) environmentOf(deployment *appsv1.Deployment) ([]string, error) {
 	var environment []string
 	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
 		value := variable.Value
+		// Where the front is, nobody has known when the Deployment was written.
+		if variable.Name == consentURLVariable && s.Front != nil {
+			environment = append(environment, variable.Name+"="+s.Front.URL)
+			continue
+		}
 		if from := variable.ValueFrom; from != nil {
-			if from.ConfigMapKeyRef != nil && s.Front != nil {
-				environment = append(environment, variable.Name+"="+s.Front.URL)
-				continue
-			}
 			if from.ConfigMapKeyRef != nil && ptr.Deref(from.ConfigMapKeyRef.Optional, false) {
 				continue
 			}

@@ -61,6 +61,8 @@ type Options struct {
 	// Lean leaves out what a measurement does not need and would pay for: the provider's process, kube-controller-manager, and
 	// the bodies in the audit log. There are no samples without that provider.
 	Lean bool
+	// Manifests are applied in place of config/demo, in this order. They have the consent pages as well, if those are wanted.
+	Manifests []string
 	// Consent has a front for the consent pages: their public URL is then known before anything is set up.
 	Consent bool
 	// ConsentHost is the host that people know the pages by, in place of the front's address: for browsers that are told where
@@ -92,7 +94,7 @@ type Stage struct {
 	names     map[string]int
 }
 
-// Start sets up a control plane with config/demo applied to it, and a provider. The operator is started by StartOperator.
+// Start sets up a control plane with config/demo, or Options.Manifests, applied to it, and a provider. The operator is started by StartOperator.
 // The caller must call Stop, after a failure as well if a Stage comes back.
 func Start(ctx context.Context, options Options) (_ *Stage, err error) {
 	s := &Stage{options: options, names: map[string]int{}}
@@ -121,8 +123,11 @@ func Start(ctx context.Context, options Options) (_ *Stage, err error) {
 	control := cluster.Options{
 		Dir:               filepath.Join(s.Dir, "cluster"),
 		ControllerManager: !s.options.Lean,
-		Manifests:         []string{filepath.Join(s.Root, "config", "demo")},
+		Manifests:         s.options.Manifests,
 		Log:               s.options.Log,
+	}
+	if len(control.Manifests) == 0 {
+		control.Manifests = []string{filepath.Join(s.Root, "config", "demo")}
 	}
 	if !s.options.Lean {
 		control.AuditRules = auditRules
