@@ -50,7 +50,7 @@ func (a *app) authorize(ctx context.Context, name string, browser bool) error {
 	if err := checkLink(link); err != nil {
 		return failf(ExitWrong, "the link in status.authorizationURL is not opened: %w", err)
 	}
-	a.tellf("%s/%s: follow this link to consent\n\n  %s\n", account.Namespace, account.Name, link)
+	a.tellf("%s", invitation(account))
 	if browser {
 		if err := a.system.Open(ctx, link); err != nil {
 			a.tellf("no browser was opened (%v): open the link yourself", err)
@@ -60,6 +60,11 @@ func (a *app) authorize(ctx context.Context, name string, browser bool) error {
 	return a.await(ctx, found, account, "somebody's consent", func(changed *v1alpha1.ConnectedAccount) *outcome {
 		return consentOutcome(before, changed, found)
 	})
+}
+
+// invitation is the link, as a person is told of it.
+func invitation(account *v1alpha1.ConnectedAccount) string {
+	return account.Namespace + "/" + account.Name + ": follow this link to consent\n\n  " + account.Status.AuthorizationURL + "\n"
 }
 
 // linked waits until the account has a link, where it will have one: after it was created, that takes a moment.

@@ -41,8 +41,10 @@ The token is read from standard input, or asked for without showing it. It is ne
 Whoever used the token before must have stopped: where a refresh token is good for one use, two users spend each other's.`,
 		Example: `  kubectl oauth import acme -n shop
   kubectl oauth import acme -n shop < token.txt`,
-		Args:              exactly("NAME"),
-		RunE:              func(command *cobra.Command, names []string) error { return a.importToken(command.Context(), names[0], options) },
+		Args: exactly("NAME"),
+		RunE: func(command *cobra.Command, names []string) error {
+			return a.importToken(command.Context(), names[0], options)
+		},
 		ValidArgsFunction: a.completeAccounts,
 	}
 	command.Flags().StringSliceVar(&options.hosts, "host", nil, "which hosts may receive the token; usually that of the client's token endpoint")

@@ -176,20 +176,23 @@ func (a *app) conclude(result outcome) error {
 	if done, err := a.forPrograms(result); done || err != nil {
 		return errors.Join(err, said(result.code))
 	}
-	p := a.painter()
-	colour := green
-	if result.code != ExitDone {
-		colour = red
-	}
-	text := p.paint(colour, result.Account.Namespace+"/"+result.Account.Name+": "+result.Outcome) + "\n" +
-		p.wrap("  ", result.Message)
-	for _, line := range result.Commands {
-		text += "\n    " + line + "\n"
-	}
-	if _, err := fmt.Fprint(a.system.Out, text); err != nil {
+	if _, err := fmt.Fprint(a.system.Out, renderOutcome(a.painter(), result)); err != nil {
 		return err
 	}
 	return said(result.code)
+}
+
+// renderOutcome writes an outcome for a person.
+func renderOutcome(p painter, result outcome) string {
+	in := green
+	if result.code != ExitDone {
+		in = red
+	}
+	text := p.paint(bold, result.Account.Namespace+"/"+result.Account.Name) + " " + p.paint(in, result.Outcome) + "\n" + p.wrap("  ", result.Message)
+	for _, command := range result.Commands {
+		text += "    " + p.paint(cyan, command) + "\n"
+	}
+	return text
 }
 
 // await follows an account until the function has an outcome. When the time is over, what is known then is told.

@@ -54,12 +54,12 @@ type source struct {
 	missing   bool
 	elsewhere []string
 	// unread is why it could not be looked at; nil: it was.
-	unread   error
-	labelled bool
+	unread     error
+	labelled   bool
 	secretType corev1.SecretType
-	keys     []string
-	empty    bool // there is nothing under the key
-	newline  bool // there is a newline at the end of it
+	keys       []string
+	empty      bool // there is nothing under the key
+	newline    bool // there is a newline at the end of it
 }
 
 // lookInto looks at a Secret with the user's rights.
@@ -105,7 +105,9 @@ func (c *cluster) elsewhere(ctx context.Context, list client.ObjectList, resourc
 
 // alike is a key of the Secret that was probably meant: it differs in case and separators alone.
 func (s source) alike() string {
-	fold := func(key string) string { return strings.ToLower(strings.NewReplacer("-", "", "_", "", ".", "").Replace(key)) }
+	fold := func(key string) string {
+		return strings.ToLower(strings.NewReplacer("-", "", "_", "", ".", "").Replace(key))
+	}
 	for _, key := range s.keys {
 		if key != s.Key && fold(key) == fold(s.Key) {
 			return key
