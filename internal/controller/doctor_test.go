@@ -26,7 +26,9 @@ type diagnosedFault struct {
 func (t *terminal) oauth(ctx context.Context, arguments ...string) (printed, said string, code int) {
 	GinkgoHelper()
 	var out, errs bytes.Buffer
-	kubeconfig := t.environment[slices.IndexFunc(t.environment, func(each string) bool { return strings.HasPrefix(each, "KUBECONFIG=") && strings.HasSuffix(each, "/kubeconfig") })]
+	kubeconfig := t.environment[slices.IndexFunc(t.environment, func(each string) bool {
+		return strings.HasPrefix(each, "KUBECONFIG=") && strings.HasSuffix(each, "/kubeconfig")
+	})]
 	code = plugin.Run(ctx, append(arguments, "--kubeconfig", strings.TrimPrefix(kubeconfig, "KUBECONFIG="), "-n", t.namespace), plugin.System{
 		In: strings.NewReader(""), Out: &out, Err: &errs, Getenv: func(string) string { return "" }, Clock: clock.RealClock{},
 	})

@@ -72,7 +72,7 @@ func newcomersMistakes() []TableEntry {
 			spoil:  func(_ context.Context, _ *stage, m *manifests) { m.secret = nil },
 			reason: "ClientNotReady", names: "there is no Secret mine", prints: `create it, with the label oauth-operator.dev/credential: "true"`,
 			diagnosis: "SecretNotFound",
-			mend: func(ctx context.Context, s *stage, _ *manifests) { s.create(ctx, s.credentialSecret("mine")) },
+			mend:      func(ctx context.Context, s *stage, _ *manifests) { s.create(ctx, s.credentialSecret("mine")) },
 		}),
 		Entry("a Secret in another namespace", mistake{
 			spoil:  func(ctx context.Context, s *stage, m *manifests) { m.secret.Namespace = s.otherNamespace(ctx) },
@@ -109,12 +109,14 @@ func newcomersMistakes() []TableEntry {
 		Entry("a client in another namespace that is not named", mistake{
 			spoil: func(ctx context.Context, s *stage, m *manifests) {
 				m.account.Namespace = s.otherNamespace(ctx)
+				// Other specs have clients, too: no name of theirs may be found in place of this one.
+				m.owner.Name, m.account.Spec.ClientRef.Name = "of-"+s.namespace, "of-"+s.namespace
 				m.owner.Spec.AllowedNamespaces = []v1alpha1.AllowedNamespaces{{
 					From: v1alpha1.NamespacesFromAll, Grants: []v1alpha1.GrantType{v1alpha1.GrantClientCredentials}, Scopes: []v1alpha1.Scope{"invoices"},
 				}}
 				m.account.Spec.Scopes = []v1alpha1.Scope{"invoices"}
 			},
-			reason: "ClientNotAvailable", names: "there is no OAuthClient business in this namespace", prints: "spec.clientRef.namespace",
+			reason: "ClientNotAvailable", names: "there is no OAuthClient of-NAMESPACE in this namespace", prints: "spec.clientRef.namespace",
 			diagnosis: "ClientNotAvailable", sees: "There is one of that name in NAMESPACE",
 			mend: func(ctx context.Context, s *stage, m *manifests) {
 				change(ctx, m.account, func(a *v1alpha1.ConnectedAccount) { a.Spec.ClientRef.Namespace = s.namespace })

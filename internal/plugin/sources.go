@@ -81,7 +81,8 @@ func (c *cluster) lookInto(ctx context.Context, named reference) source {
 	return s
 }
 
-// elsewhere are the other namespaces that have an object of that name, where the user may look into all of them.
+// elsewhere are the other namespaces that have an object of that name, where the user may look into all of them; those first
+// whose client is shared at all.
 func (c *cluster) elsewhere(ctx context.Context, list client.ObjectList, resource, group, besides, name string) []string {
 	const most = 5
 	if allowed, err := c.allowed(ctx, right{verb: "list", group: group, resource: resource}); err != nil || !allowed {
@@ -93,14 +94,21 @@ func (c *cluster) elsewhere(ctx context.Context, list client.ObjectList, resourc
 	if err := c.list(ctx, list, client.MatchingFields{"metadata.name": name}); err != nil {
 		return nil
 	}
-	var namespaces []string
+	var namespaces, shared []string
 	_ = meta.EachListItem(list, func(each runtime.Object) error {
-		if object, err := meta.Accessor(each); err == nil && object.GetNamespace() != besides && len(namespaces) < most {
+		object, err := meta.Accessor(each)
+		if err != nil || object.GetNamespace() == besides {
+			return nil
+		}
+		if owner, is := each.(*v1alpha1.OAuthClient); is && len(owner.Spec.AllowedNamespaces) > 0 {
+			shared = append(shared, object.GetNamespace())
+		} else {
 			namespaces = append(namespaces, object.GetNamespace())
 		}
 		return nil
 	})
-	return namespaces
+	namespaces = append(shared, namespaces...)
+	return namespaces[:min(len(namespaces), most)]
 }
 
 // alike is a key of the Secret that was probably meant: it differs in case and separators alone.
