@@ -31,7 +31,7 @@ func system() plugin.System {
 	}
 	return plugin.System{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		InTerminal: isTerminal(os.Stdin), OutTerminal: isTerminal(os.Stdout), ErrTerminal: isTerminal(os.Stderr),
+		InTerminal: isTerminal(os.Stdin), OutTerminal: isTerminal(os.Stdout),
 		Width: width, Getenv: os.Getenv,
 		ReadHidden: func() ([]byte, error) { return term.ReadPassword(int(os.Stdin.Fd())) },
 		Open:       plugin.OpenBrowser(runtime.GOOS, os.Getenv),

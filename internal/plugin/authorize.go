@@ -117,6 +117,7 @@ func consentOutcome(before, account *v1alpha1.ConnectedAccount, from *cluster) *
 		result.code = ExitDone
 		result.Message = fmt.Sprintf("the access of %s is kept, and published once somebody approves of it", cmp.Or(last.Identity, "somebody whom the provider does not name"))
 		result.Commands = []string{own("adopt", account)}
+	default: // it came to nothing
 	}
 	return &result
 }

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -54,7 +53,7 @@ func (a *app) doctor(ctx context.Context, names []string) error {
 		return err
 	}
 	accounts, err := patients(ctx, found, namespace, names)
-	if errors.As(err, new(*missingRight)) || err != nil && len(names) > 0 && !notInstalled(err) {
+	if err != nil && !notInstalled(err) {
 		return err
 	}
 	now := found.clock.Now()

@@ -118,8 +118,7 @@ func notInstalled(err error) bool {
 	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
 		return false
 	}
-	details := status.Status().Details
-	return details == nil || details.Name == "" && strings.Contains(status.Status().Message, "could not find the requested resource")
+	return strings.Contains(status.Status().Message, "could not find the requested resource")
 }
 
 // allowed asks the API server whether the user has a right.

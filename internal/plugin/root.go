@@ -51,14 +51,19 @@ func newRoot(a *app) *cobra.Command {
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl oauth"},
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs, // or an unknown command would be an error without a code
+		RunE: func(command *cobra.Command, arguments []string) error {
+			if len(arguments) > 0 {
+				return failf(ExitUsage, "there is no command %s: kubectl oauth --help lists them", arguments[0])
+			}
+			return command.Help()
+		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &failure{ExitUsage, err} })
 	a.addKubeFlags(root.PersistentFlags())
 	root.AddCommand(
 		newStatus(a), newAuthorize(a), newRefresh(a), newImport(a), newAdopt(a), newDoctor(a), newToken(a),
 	)
-	root.CompletionOptions.HiddenDefaultCmd = false
-	root.InitDefaultHelpCmd()
 	return root
 }
 

@@ -36,8 +36,8 @@ const (
 type System struct {
 	In       io.Reader
 	Out, Err io.Writer
-	// InTerminal, OutTerminal and ErrTerminal say which of them is one.
-	InTerminal, OutTerminal, ErrTerminal bool
+	// InTerminal and OutTerminal say whether they are one.
+	InTerminal, OutTerminal bool
 	// Width is how many characters a line of the terminal has; 0: not known.
 	Width int
 	// Getenv reads the environment.
@@ -61,7 +61,7 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// wrongf is the error of a command that worked, and has found something that is not well.
+// failf is an error with an exit code.
 func failf(code int, format string, arguments ...any) error {
 	return &failure{code, fmt.Errorf(format, arguments...)}
 }

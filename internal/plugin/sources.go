@@ -28,6 +28,9 @@ type reference struct {
 	kind, owner, path, use string
 }
 
+// certificates is the use of what a client trusts.
+const certificates = "CERTIFICATES"
+
 // references are all that an account and its client name.
 func references(account *v1alpha1.ConnectedAccount, owner *v1alpha1.OAuthClient) []reference {
 	var all []reference
@@ -40,7 +43,7 @@ func references(account *v1alpha1.ConnectedAccount, owner *v1alpha1.OAuthClient)
 		spec := owner.Spec
 		add(spec.ClientIDRef, owner.Namespace, "oauthclient", owner.Name, "clientIDRef", "CLIENT_ID")
 		add(spec.Authentication.ClientSecretRef, owner.Namespace, "oauthclient", owner.Name, "authentication.clientSecretRef", "CLIENT_SECRET")
-		add(spec.TLS.CARef, owner.Namespace, "oauthclient", owner.Name, "tls.caRef", "CERTIFICATES")
+		add(spec.TLS.CARef, owner.Namespace, "oauthclient", owner.Name, "tls.caRef", certificates)
 	}
 	add(account.Spec.ImportRefreshTokenRef, account.Namespace, "connectedaccount", account.Name, "importRefreshTokenRef", "REFRESH_TOKEN")
 	add(account.Spec.Grant.APIKeyRef, account.Namespace, "connectedaccount", account.Name, "grant.apiKeyRef", "API_KEY")
@@ -77,7 +80,8 @@ func (c *cluster) lookInto(ctx context.Context, named reference) source {
 	value := held.Data[named.Key]
 	s.labelled, s.secretType = held.Labels[v1alpha1.LabelCredential] == "true", held.Type
 	s.keys = slices.Sorted(maps.Keys(held.Data))
-	s.empty, s.newline = len(value) == 0, bytes.HasSuffix(value, []byte("\n"))
+	// Certificates are lines.
+	s.empty, s.newline = len(value) == 0, named.use != certificates && bytes.HasSuffix(value, []byte("\n"))
 	return s
 }
 

@@ -81,7 +81,9 @@ func (a *app) status(ctx context.Context, options statusOptions) error {
 	if options.everywhere {
 		namespace = metav1.NamespaceAll
 	}
-	board := &board{app: a, cluster: found, options: options, namespace: namespace, shown: map[client.ObjectKey]*v1alpha1.ConnectedAccount{}}
+	board := &board{app: a, cluster: found, options: options, namespace: namespace,
+		shown: map[client.ObjectKey]*v1alpha1.ConnectedAccount{}, printed: map[client.ObjectKey]*v1alpha1.ConnectedAccount{},
+	}
 	asked := []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector}}
 	if options.watch {
 		return board.keepUp(ctx, asked)
@@ -99,6 +101,7 @@ type board struct {
 	options   statusOptions
 	namespace string
 	shown     map[client.ObjectKey]*v1alpha1.ConnectedAccount
+	printed   map[client.ObjectKey]*v1alpha1.ConnectedAccount // as they are in the last row of each
 	headed    bool
 }
 
@@ -227,11 +230,21 @@ func (b *board) begin() error {
 		return b.redraw()
 	}
 	for _, view := range b.views() {
-		if err := b.printRow(view); err != nil {
+		if err := b.announce(b.shown[client.ObjectKey{Namespace: view.Namespace, Name: view.Name}]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// announce prints a row for an account that has changed since its last one.
+func (b *board) announce(account *v1alpha1.ConnectedAccount) error {
+	key := client.ObjectKeyFromObject(account)
+	if before := b.printed[key]; before != nil && sameRow(before, account) {
+		return nil
+	}
+	b.printed[key] = account
+	return b.printRow(viewOf(account, b.cluster.clock.Now()))
 }
 
 // changes takes up what changes, until the watch ends.
@@ -279,7 +292,6 @@ func (b *board) take(kind watch.EventType, account *v1alpha1.ConnectedAccount) e
 		return nil
 	}
 	key := client.ObjectKeyFromObject(account)
-	before := b.shown[key]
 	b.shown[key] = account
 	if kind == watch.Deleted {
 		delete(b.shown, key)
@@ -287,10 +299,11 @@ func (b *board) take(kind watch.EventType, account *v1alpha1.ConnectedAccount) e
 	switch {
 	case b.redraws():
 		return b.redraw()
-	case kind == watch.Deleted, before != nil && sameRow(before, account):
+	case kind == watch.Deleted:
+		delete(b.printed, key)
 		return nil
 	default:
-		return b.printRow(viewOf(account, b.cluster.clock.Now()))
+		return b.announce(account)
 	}
 }
 

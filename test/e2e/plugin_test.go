@@ -82,7 +82,7 @@ func TestKubectlOAuth(t *testing.T) {
 	if _, err := played.ApplyConsents(t.Context(), stage.ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	published(t, played, append(names(samples), smartbillsImport)...)
+	published(t, played, append(names(samples), smartbillsImport, smartBusinessImport)...)
 	kubeconfig, err := played.Kubeconfig(t.Context(), stage.Namespace, stage.Developer)
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +250,11 @@ func imports(t *testing.T, played *stage.Stage, at *desk) {
 
 // adopts restores an account with its status, which nobody may use until somebody says so.
 func adopts(t *testing.T, played *stage.Stage, at *desk) {
-	status := statusOf(t, played, "handed-over", `{"status":{"sealedCredential":"{.status.sealedCredential}","boundTo":{"clusterID":"{.status.boundTo.clusterID}","accountUID":"{.status.boundTo.accountUID}"}}}`)
+	status, err := played.Kubectl(t.Context(), admin(played), "get", "connectedaccount", "handed-over", "--namespace="+stage.Namespace,
+		`--output=go-template={"status":{"sealedCredential":"{{.status.sealedCredential}}","boundTo":{"clusterID":"{{.status.boundTo.clusterID}}","accountUID":"{{.status.boundTo.accountUID}}"}}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
 	manifest, patch := filepath.Join(played.Dir, "handed-over.yaml"), filepath.Join(played.Dir, "handed-over.json")
 	if err := os.WriteFile(patch, []byte(status), 0o600); err != nil {
 		t.Fatal(err)
