@@ -220,11 +220,9 @@ func TestConsentPages(t *testing.T) {
 		"no Service":    {func(f *installationFacts) { f.consentFinder.err = gone }, levelFault, "no Service"},
 		"no keys":       {func(f *installationFacts) { f.consentKeys.err = gone }, levelFault, "no Secret"},
 		"nobody is ready": {func(f *installationFacts) {
-			f.consent.object = f.consent.object.DeepCopy()
 			f.consent.object.Status.ReadyReplicas = 0
 		}, levelFault, "none of their replicas"},
 		"another version": {func(f *installationFacts) {
-			f.consent.object = f.consent.object.DeepCopy()
 			f.consent.object.Spec.Template.Spec.Containers[0].Image = "other"
 		}, levelWarning, "they belong together"},
 		"not to be seen": {func(f *installationFacts) {

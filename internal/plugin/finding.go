@@ -1,9 +1,6 @@
 package plugin
 
-import (
-	"cmp"
-	"strings"
-)
+import "strings"
 
 // level is how a finding is meant.
 type level string
@@ -106,10 +103,12 @@ func (d diagnosis) summary() string {
 	}
 	switch {
 	case counts[levelFault] > 0:
-		return plural(counts[levelFault], "fault") + cmp.Or(optional(counts[levelWarning], ", ", "warning"), "")
+		return plural(counts[levelFault], "fault") + optional(counts[levelWarning], ", ", "warning")
 	case counts[levelWarning] > 0:
 		return plural(counts[levelWarning], "warning") + ", and no fault"
+	case counts[levelUnknown] > 0:
+		return "nothing is wrong, as far as can be seen: " + plural(counts[levelUnknown], "thing") + " could not be looked at"
 	default:
-		return "nothing is wrong" + optional(counts[levelUnknown], ", as far as can be seen: ", "thing") + map[bool]string{true: " could not be looked at"}[counts[levelUnknown] > 0]
+		return "nothing is wrong"
 	}
 }

@@ -200,7 +200,7 @@ func importOutcome(before, account *v1alpha1.ConnectedAccount, was, source *core
 		}
 	}
 	condition := failing(account, v1alpha1.ConditionAuthorized)
-	if condition == nil || condition.Reason == v1alpha1.ReasonAuthorizationRequired {
+	if condition == nil || condition.Reason == v1alpha1.ReasonAuthorizationRequired || condition.Reason == v1alpha1.ReasonSecretNotFound {
 		return nil
 	}
 	if said := failing(before, v1alpha1.ConditionAuthorized); said != nil && said.Reason == condition.Reason && said.Message == condition.Message {

@@ -77,7 +77,7 @@ func refreshOutcome(before, account *v1alpha1.ConnectedAccount, at, now time.Tim
 	if known := before.Status.Failures; failed != nil && (known.LastFailureTime == nil || failed.After(known.LastFailureTime.Time) || status.Failures.Count > known.Count) {
 		return unwell(account, "the request has failed: ")
 	}
-	if account.ResourceVersion != before.ResourceVersion && looked(account) && holdsBack(account) {
+	if looked(account) && holdsBack(account) {
 		return unwell(account, "no request is made: ")
 	}
 	return nil
@@ -100,6 +100,9 @@ func holdsBack(account *v1alpha1.ConnectedAccount) bool {
 	}
 	if condition == nil {
 		return false
+	}
+	if condition.Type == v1alpha1.ConditionAuthorized && account.Status.Rotations == 0 {
+		return condition.Reason != v1alpha1.ReasonAuthorizationPending // there is nothing that could be refreshed
 	}
 	switch condition.Reason {
 	case v1alpha1.ReasonScopeReduced, v1alpha1.ReasonScopeExceeded, v1alpha1.ReasonConsentDue, v1alpha1.ReasonApprovalRequired, v1alpha1.ReasonAuthorizationPending,

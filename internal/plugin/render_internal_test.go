@@ -35,7 +35,7 @@ func change[T any](object T, changes ...func(T)) T {
 // sampleAccount is one that works, unless it is changed.
 func sampleAccount(name string, changes ...func(*v1alpha1.ConnectedAccount)) *v1alpha1.ConnectedAccount {
 	account := &v1alpha1.ConnectedAccount{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: "uid-of-" + "it", Generation: 1, CreationTimestamp: *after(-time.Hour)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: "uid-of-it", Generation: 1, CreationTimestamp: *after(-time.Hour)},
 		Spec: v1alpha1.ConnectedAccountSpec{
 			ClientRef: v1alpha1.ClientReference{Name: "bills"}, Grant: v1alpha1.Grant{Type: v1alpha1.GrantAuthorizationCode},
 		},
@@ -122,8 +122,7 @@ func running() *installationFacts {
 		HolderIdentity: new("oauth-operator-7d9c6b5f4-x2k8p"), LeaseDurationSeconds: new(int32(15)), RenewTime: &metav1.MicroTime{Time: present().Add(-2 * time.Second)},
 	}}
 	f.settings.object = &corev1.ConfigMap{Data: map[string]string{"url": "https://oauth.example.com"}}
-	f.consent.object = f.operator.object
-	f.definitions = nil
+	f.consent.object = f.operator.object.DeepCopy()
 	return f
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -29,10 +30,20 @@ func (r right) String() string {
 	if r.name != "" {
 		what += " " + r.name
 	}
-	if r.namespace == "" {
+	switch {
+	case r.everywhere():
+		return r.verb + " " + what
+	case r.namespace == "":
 		return r.verb + " " + what + " in all namespaces"
 	}
 	return r.verb + " " + what + " in the namespace " + r.namespace
+}
+
+// everywhere: objects of that kind lie in no namespace.
+func (r right) everywhere() bool {
+	return slices.ContainsFunc(resources(), func(each resource) bool {
+		return each.kind.Group == r.group && each.plural == r.resource && !each.namespaced
+	})
 }
 
 // missingRight is the error of a request that the user may not make.
@@ -53,6 +64,8 @@ func (m *missingRight) Unwrap() error { return m.err }
 func (m *missingRight) remedy() string {
 	role := "that right"
 	switch {
+	case m.right.everywhere():
+		return role + ", which a cluster role gives"
 	case m.right.namespace == "":
 		return role + ", which a cluster role gives, or name a namespace with -n"
 	case m.right.group == "oauth-operator.dev" && (m.right.verb == "get" || m.right.verb == "list" || m.right.verb == "watch"):

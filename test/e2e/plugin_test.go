@@ -129,7 +129,7 @@ func authorizes(t *testing.T, played *stage.Stage, at *desk) {
 			t.Errorf("the link is among the results:\n%s", result.out)
 		}
 	}
-	at.types("", "authorize", smartbillsImport).wants(t, plugin.ExitWrong, "the account offers no link")
+	at.types("", "authorize", smartbillsImport).wants(t, plugin.ExitWrong, "nobody's consent is needed")
 }
 
 func showsStatus(t *testing.T, at *desk) {
@@ -299,21 +299,22 @@ func examines(t *testing.T, played *stage.Stage, at *desk) {
 // strips has a status say what could do something to a terminal, or to whoever reads it.
 func strips(t *testing.T, played *stage.Stage, at *desk) {
 	hostile := "\x1b]0;owned\a\x1b[2J\u009b31mfine\u202e\u2066 really"
-	for _, patch := range []string{
-		fmt.Sprintf(`[{"op":"replace","path":"/status/conditions/0/message","value":%q},{"op":"add","path":"/status/identity","value":%q}]`, hostile, hostile),
-		`[{"op":"add","path":"/status/authorizationURL","value":"file:///etc/passwd"}]`,
-	} {
-		encoded, err := json.Marshal(json.RawMessage(strings.ReplaceAll(strings.ReplaceAll(patch, `\x1b`, `\u001b`), `\a`, `\u0007`)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(played.Dir, "hostile.json")
-		if err := os.WriteFile(file, encoded, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := played.Kubectl(t.Context(), admin(played), "patch", "connectedaccount", deniedSample, "--namespace="+stage.Namespace, "--subresource=status", "--type=json", "--patch-file="+file); err != nil {
-			t.Fatal(err)
-		}
+	operations := []map[string]string{
+		{"op": "add", "path": "/status/identity", "value": hostile}, {"op": "add", "path": "/status/authorizationURL", "value": "file:///etc/passwd"},
+	}
+	for i := range 5 { // an account has at least so many conditions
+		operations = append(operations, map[string]string{"op": "replace", "path": fmt.Sprintf("/status/conditions/%d/message", i), "value": hostile})
+	}
+	patch, err := json.Marshal(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(played.Dir, "hostile.json")
+	if err := os.WriteFile(file, patch, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := played.Kubectl(t.Context(), admin(played), "patch", "connectedaccount", deniedSample, "--namespace="+stage.Namespace, "--subresource=status", "--type=json", "--patch-file="+file); err != nil {
+		t.Fatal(err)
 	}
 	for _, arguments := range [][]string{{"status", "-o", "json"}, {"status", "-o", "yaml"}, {"doctor", deniedSample, "-o", "json"}, {"status"}, {"doctor", deniedSample}, {"authorize", deniedSample}} {
 		result := at.types("", arguments...)
