@@ -45,9 +45,10 @@ browser: ## Install Chromium, for the tests in a browser (Debian and Ubuntu; nee
 	@chromium --version
 
 .PHONY: pictures
-pictures: ## Take pictures of the consent pages into docs/pictures, with Chromium.
+pictures: ## Take pictures of the consent pages and of kubectl oauth into docs/pictures, with Chromium.
 	@mkdir -p docs/pictures
 	@PICTURES='$(CURDIR)/docs/pictures' go test ./internal/consent -count=1 -run TestPicturesOfThePages
+	@PICTURES='$(CURDIR)/docs/pictures' go test ./internal/plugin -count=1 -run TestPicturesOfTheCommands
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of what strangers write, one after the other, each for FUZZTIME=10m. PACKAGES selects.
@@ -99,9 +100,10 @@ demo-mutants: build controlplane ## Run the demo with each mutant of the protoco
 	@KUBEBUILDER_ASSETS='$(ASSETS)' hack/mutants/demo.sh bin/mutants bin/demo/demo
 
 .PHONY: build
-build: ## Build the operator into bin/.
+build: ## Build the operator and the kubectl plugin into bin/.
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+	@install -m 755 cmd/kubectl-oauth/kubectl_complete-oauth bin/
 
 .PHONY: image
 image: ## Build the image for amd64 and arm64 into bin/image, without a container engine, and look at it again. VERSION=dev

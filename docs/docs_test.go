@@ -24,6 +24,7 @@ const (
 	root       = ".."
 	operations = "docs/operations.md"
 	security   = "docs/security.md"
+	plugin     = "docs/kubectl.md"
 )
 
 func TestDocuments(t *testing.T) {
@@ -83,6 +84,21 @@ func TestOperationsExplainsEverything(t *testing.T) {
 			if cells := explained[name]; len(cells) < 4 && (what != "flag" || len(cells) < 3) || slices.Contains(cells, "") {
 				t.Errorf("%s does not explain the %s %s: it wants a row that begins with `%s`, without empty cells", operations, what, name, name)
 			}
+		}
+	}
+}
+
+// Each flag and each command of kubectl oauth is the first cell of a row of a table in kubectl.md.
+func TestThePluginIsExplained(t *testing.T) {
+	t.Parallel()
+	known := readTree(t)
+	explained := rows(readDocument(t, plugin))
+	if len(known.pluginFlags) == 0 {
+		t.Error("the sources have no flags: this test does not know how to look for them any more")
+	}
+	for _, name := range slices.Sorted(maps.Keys(known.pluginFlags)) {
+		if len(explained[name]) == 0 {
+			t.Errorf("%s does not explain %s: it wants a row that begins with `%s`", plugin, name, name)
 		}
 	}
 }
@@ -325,7 +341,7 @@ func checkFlags(d document, known *tree) []string {
 		}
 		for _, word := range words {
 			name, _, _ := strings.Cut(strings.Trim(word, `"',[]`), "=")
-			if shape.MatchString(name) && !known.flags[name] {
+			if shape.MatchString(name) && !known.flags[name] && !known.pluginFlags[name] {
 				all = append(all, d.complain(command, "there is no flag %s", name))
 			}
 		}

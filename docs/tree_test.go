@@ -18,10 +18,10 @@ type tree struct {
 	makefile string
 	// targets are those of the Makefile; folders those of the root.
 	targets, folders map[string]bool
-	// flags are the operator's, with two dashes.
-	flags   map[string]bool
-	metrics map[string]bool
-	reasons map[string]bool
+	// flags are the operator's, and pluginFlags those of kubectl oauth, with two dashes.
+	flags, pluginFlags map[string]bool
+	metrics            map[string]bool
+	reasons            map[string]bool
 	// names are declared in api, internal and test, or are values of constants there; imports are paths of packages.
 	names, imports map[string]bool
 	// tests are names and comments of test functions, and all texts in test files: names of specs, entries and subtests.
@@ -45,7 +45,7 @@ func (k *tree) hasTest(name string) bool {
 func readTree(t *testing.T) *tree {
 	t.Helper()
 	known := &tree{
-		targets: map[string]bool{}, folders: map[string]bool{}, flags: map[string]bool{}, metrics: map[string]bool{},
+		targets: map[string]bool{}, folders: map[string]bool{}, flags: map[string]bool{}, pluginFlags: map[string]bool{}, metrics: map[string]bool{},
 		reasons: map[string]bool{}, names: map[string]bool{}, imports: map[string]bool{}, tests: map[string]bool{},
 	}
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
@@ -92,6 +92,9 @@ func (k *tree) visit(name string, entry os.DirEntry, err error) error {
 		k.takeTests(file)
 	case folder == "cmd/oauth-operator":
 		k.takeFlags(file)
+	case folder == "internal/plugin":
+		k.takePluginFlags(file)
+		k.takeNames(file, folder)
 	case strings.HasPrefix(folder, "api/"), strings.HasPrefix(folder, "internal/"), strings.HasPrefix(folder, "test/"):
 		k.takeNames(file, folder)
 	}
@@ -142,6 +145,23 @@ func (k *tree) takeFlags(file *ast.File) {
 			k.flags["--kubeconfig"] = true // that package registers it
 		}
 	}
+}
+
+// takePluginFlags looks for calls such as command.Flags().BoolVarP(&to, "name", "n", false, "usage").
+func (k *tree) takePluginFlags(file *ast.File) {
+	declares := regexp.MustCompile(`^(Bool|String|StringSlice|Duration)VarP?$`)
+	ast.Inspect(file, func(node ast.Node) bool {
+		call, is := node.(*ast.CallExpr)
+		if !is {
+			return true
+		}
+		if method, is := call.Fun.(*ast.SelectorExpr); is && declares.MatchString(method.Sel.Name) {
+			if name, is := literal(call.Args[1]); is {
+				k.pluginFlags["--"+name] = true
+			}
+		}
+		return true
+	})
 }
 
 func (k *tree) takeNames(file *ast.File, folder string) {

@@ -217,8 +217,15 @@ func (d *demo) whatToTry() string {
 Operator and workloads run again. In another terminal:
 
   export KUBECONFIG=%[1]s
-  export PATH=%[2]s:$PATH
+  export PATH=%[2]s:%[9]s/bin:$PATH
 
+  kubectl oauth status -n %[3]s --watch
+  kubectl oauth doctor -n %[3]s
+  kubectl oauth doctor -n %[3]s --kubeconfig %[10]s
+  kubectl oauth refresh -n %[3]s smartbusiness-invoices
+  kubectl oauth token -n %[3]s smartbills-acme | curl --cacert %[4]s -H @- %[6]s
+  kubectl -n %[3]s patch connectedaccount smartbills-connected --type=merge --patch='{"spec":{"consent":{"link":"Always"}}}'
+  kubectl oauth authorize -n %[3]s smartbills-connected
   kubectl -n %[3]s get connectedaccounts --watch
   kubectl -n %[3]s get secret smartbills-acme -o yaml
   kubectl -n %[3]s delete secret smartbusiness-invoices
@@ -229,5 +236,6 @@ Operator and workloads run again. In another terminal:
 Logs of all programs are in %[8]s.
 Ctrl-C ends everything and removes that folder.
 `, d.developer, filepath.Dir(d.stage.Cluster.Kubectl), stage.Namespace, d.stage.Provider.CAFile, d.mount("smartbills-acme"),
-		d.stage.Provider.URL+pathOfAccount(stage.ConnectedAccountID), d.stage.Provider.Ledger, d.stage.Dir)
+		d.stage.Provider.URL+pathOfAccount(stage.ConnectedAccountID), d.stage.Provider.Ledger, d.stage.Dir,
+		d.stage.Root, filepath.Join(d.stage.Cluster.Dir, "admin.kubeconfig"))
 }

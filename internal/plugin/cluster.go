@@ -1,0 +1,227 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+)
+
+const (
+	// pauseInterval is for how long a watch that has ended, or is not allowed, is let rest.
+	pauseInterval = time.Second
+	userAgent     = "kubectl-oauth"
+)
+
+// resource is a kind as the API server's paths and rules name it.
+type resource struct {
+	kind       schema.GroupVersionKind
+	plural     string
+	namespaced bool
+}
+
+// resources are all kinds that the plugin reads or writes. They are known beforehand, so that nothing has to be discovered.
+func resources() []resource {
+	ours := v1alpha1.GroupVersion()
+	return []resource{
+		{ours.WithKind("ConnectedAccount"), "connectedaccounts", true},
+		{ours.WithKind("OAuthClient"), "oauthclients", true},
+		{corev1.SchemeGroupVersion.WithKind("Secret"), "secrets", true},
+		{corev1.SchemeGroupVersion.WithKind("ConfigMap"), "configmaps", true},
+		{corev1.SchemeGroupVersion.WithKind("Service"), "services", true},
+		{corev1.SchemeGroupVersion.WithKind("Namespace"), "namespaces", false},
+		{eventsv1.SchemeGroupVersion.WithKind("Event"), "events", true},
+		{appsv1.SchemeGroupVersion.WithKind("Deployment"), "deployments", true},
+		{coordinationv1.SchemeGroupVersion.WithKind("Lease"), "leases", true},
+		{apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"), "customresourcedefinitions", false},
+		{admissionv1.SchemeGroupVersion.WithKind("ValidatingAdmissionPolicy"), "validatingadmissionpolicies", false},
+		{admissionv1.SchemeGroupVersion.WithKind("ValidatingAdmissionPolicyBinding"), "validatingadmissionpolicybindings", false},
+		{authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview"), "selfsubjectaccessreviews", false},
+		{authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview"), "selfsubjectreviews", false},
+	}
+}
+
+// cluster is the API server, as the user sees it. What it returns is clean.
+type cluster struct {
+	api       client.WithWatch
+	discovery discovery.DiscoveryInterface
+	clock     clock.WithTicker
+}
+
+func connect(config *rest.Config, warnings io.Writer, at clock.WithTicker) (*cluster, error) {
+	config = rest.CopyConfig(config)
+	config.UserAgent = userAgent
+	config.QPS, config.Burst = -1, 0 // the API server's own priority and fairness is enough
+	config.WarningHandler = warningWriter{warnings}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		v1alpha1.AddToScheme, corev1.AddToScheme, eventsv1.AddToScheme, appsv1.AddToScheme, coordinationv1.AddToScheme,
+		apiextensionsv1.AddToScheme, admissionv1.AddToScheme, authorizationv1.AddToScheme, authenticationv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for _, each := range resources() {
+		scope := meta.RESTScopeRoot
+		if each.namespaced {
+			scope = meta.RESTScopeNamespace
+		}
+		plural := each.kind.GroupVersion().WithResource(each.plural)
+		mapper.AddSpecific(each.kind, plural, plural, scope)
+	}
+	api, err := client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mapper})
+	if err != nil {
+		return nil, err
+	}
+	found, err := discovery.NewDiscoveryClientForConfig(config)
+	return &cluster{api: api, discovery: found, clock: at}, err
+}
+
+// warningWriter prints what the API server warns of.
+type warningWriter struct{ to io.Writer }
+
+// HandleWarningHeader is part of rest.WarningHandler.
+func (w warningWriter) HandleWarningHeader(_ int, _, text string) {
+	fmt.Fprintf(w.to, "warning: %s\n", clean(text)) //nolint:errcheck // there is nobody left to tell
+}
+
+func (c *cluster) get(ctx context.Context, key types.NamespacedName, into client.Object) error {
+	err := c.api.Get(ctx, key, into)
+	scrub(into)
+	return c.explain(ctx, err, "get", into, key)
+}
+
+func (c *cluster) list(ctx context.Context, into client.ObjectList, options ...client.ListOption) error {
+	asked := (&client.ListOptions{}).ApplyOptions(options)
+	err := c.api.List(ctx, into, options...)
+	scrub(into)
+	return c.explain(ctx, err, "list", into, types.NamespacedName{Namespace: asked.Namespace})
+}
+
+func (c *cluster) create(ctx context.Context, object client.Object) error {
+	return c.explain(ctx, c.api.Create(ctx, object), "create", object, client.ObjectKeyFromObject(object))
+}
+
+// patch changes an object by a merge patch.
+func (c *cluster) patch(ctx context.Context, object client.Object, merge []byte) error {
+	key := client.ObjectKeyFromObject(object)
+	err := c.api.Patch(ctx, object, client.RawPatch(types.MergePatchType, merge), client.FieldOwner(userAgent))
+	scrub(object)
+	return c.explain(ctx, err, "patch", object, key)
+}
+
+// account reads one.
+func (c *cluster) account(ctx context.Context, key types.NamespacedName) (*v1alpha1.ConnectedAccount, error) {
+	account := &v1alpha1.ConnectedAccount{}
+	if err := c.get(ctx, key, account); err != nil {
+		if apierrors.IsNotFound(err) && !notInstalled(err) {
+			return nil, failf(ExitFailed, "there is no ConnectedAccount %s in the namespace %s", key.Name, key.Namespace)
+		}
+		return nil, err
+	}
+	return account, nil
+}
+
+// errEnough ends what is followed, well.
+var errEnough = errors.New("enough")
+
+// follow shows an account to a function, and again whenever it changes, until the function has seen enough.
+func (c *cluster) follow(ctx context.Context, key types.NamespacedName, see func(*v1alpha1.ConnectedAccount) (enough bool)) error {
+	options := []client.ListOption{
+		client.InNamespace(key.Namespace), client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", key.Name)},
+	}
+	for {
+		account, err := c.account(ctx, key)
+		if err != nil {
+			return err
+		}
+		if see(account) {
+			return nil
+		}
+		from := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: account.ResourceVersion}}
+		err = c.watch(ctx, append(options, from), func(event watch.EventType, changed *v1alpha1.ConnectedAccount) error {
+			if event == watch.Deleted {
+				return failf(ExitFailed, "the account was deleted meanwhile")
+			}
+			if changed.UID != account.UID {
+				return failf(ExitFailed, "the account was deleted and created again meanwhile")
+			}
+			if see(changed) {
+				return errEnough
+			}
+			return nil
+		})
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// watch shows changes of accounts to a function until the watch ends, or the function has an error. A watch that cannot be had
+// ends at once: whoever follows looks again after a pause.
+func (c *cluster) watch(ctx context.Context, options []client.ListOption, see func(watch.EventType, *v1alpha1.ConnectedAccount) error) error {
+	changes, err := c.api.Watch(ctx, &v1alpha1.ConnectedAccountList{}, options...)
+	if err != nil {
+		return ctx.Err()
+	}
+	defer changes.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case event, open := <-changes.ResultChan():
+			account, is := event.Object.(*v1alpha1.ConnectedAccount)
+			if !open || !is {
+				return nil
+			}
+			scrub(account)
+			if err := see(event.Type, account); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// pause lets a moment pass.
+func (c *cluster) pause(ctx context.Context) error {
+	timer := c.clock.NewTimer(pauseInterval)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C():
+		return nil
+	}
+}

@@ -1,0 +1,350 @@
+package plugin
+
+import (
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+)
+
+// A link comes from a status: what is no link for a browser is not opened.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	for link, good := range map[string]bool{
+		"https://oauth.example.com/connect?ticket=abc":  true,
+		"https://oauth.example.com:8443/connect":        true,
+		"http://127.0.0.1:8082/connect":                 true,
+		"http://localhost:8082/connect":                 true,
+		"http://[::1]:8082/connect":                     true,
+		"http://oauth.example.com/connect":              false,
+		"http://127.0.0.1.evil.example/connect":         false,
+		"http://localhost.evil.example/connect":         false,
+		"HTTPS://oauth.example.com/":                    true,
+		"file:///etc/passwd":                            false,
+		"javascript:alert(1)":                           false,
+		"https:opaque":                                  false,
+		"https:///connect":                              false,
+		"https://user:password@oauth.example.com/":      false,
+		"//oauth.example.com/":                          false,
+		"--help":                                        false,
+		"":                                              false,
+		"https://oauth.example.com/$(reboot)`x`":        false,
+		"https://oauth.example.com/\x1b]0;x\a":          false,
+		"https://oauth.example.com/\u202egnp.exe":       false,
+		"https://oauth.example.com/ https://b.example/": false,
+		"https://oauth.example.com/\nx":                 false,
+		"x-apple-systempreferences:com.apple":           false,
+		"https://oauth.example.com/%zz":                 false,
+		"\\\\share\\program":                            false,
+	} {
+		if err := checkLink(link); (err == nil) != good {
+			t.Errorf("%q: %v, want it to be good: %t", link, err, good)
+		}
+	}
+}
+
+// The program that opens a link is known beforehand, is no shell, and gets the link as one word.
+func TestWhichProgramOpensALink(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		system      string
+		environment map[string]string
+		want        string
+	}{
+		"macOS":                  {"darwin", nil, "open"},
+		"Windows":                {"windows", nil, "rundll32 url.dll,FileProtocolHandler"},
+		"Linux with X":           {"linux", map[string]string{"DISPLAY": ":0"}, "xdg-open"},
+		"Linux with Wayland":     {"linux", map[string]string{"WAYLAND_DISPLAY": "wayland-0"}, "xdg-open"},
+		"Linux within Windows":   {"linux", map[string]string{"WSL_DISTRO_NAME": "Debian"}, "wslview"},
+		"Linux without a screen": {"linux", map[string]string{"BROWSER": "sh -c"}, ""},
+	} {
+		if got := strings.Join(opener(c.system, func(name string) string { return c.environment[name] }), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]string{
+		"acme": "acme", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$(reboot)": "'$(reboot)'", "a;b": "'a;b'", "k=v": "k=v", "--patch={}": "'--patch={}'", "~": "'~'", "größer": "'größer'",
+	} {
+		if got := quote(word); got != want {
+			t.Errorf("%q: %s, want %s", word, got, want)
+		}
+	}
+}
+
+// A command that a message prints is typed again only if it is about this account, or its client, and sets something of ours.
+func TestPrintedCommands(t *testing.T) {
+	t.Parallel()
+	account := sampleAccount("acme", func(account *v1alpha1.ConnectedAccount) { account.Spec.ClientRef.Namespace = "platform" })
+	for name, c := range map[string]struct{ message, want string }{
+		"a label":                    {"If it is meant for it: kubectl label secret -n shop mine oauth-operator.dev/credential=true", "kubectl label secret -n shop mine oauth-operator.dev/credential=true"},
+		"an annotation":              {"x: kubectl annotate --overwrite oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2", "kubectl annotate --overwrite oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2"},
+		"a quoted value":             {`x: kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\''neil'. If it is`, `kubectl annotate --overwrite connectedaccount -n shop acme 'oauth-operator.dev/approve=ada o'\''neil'`},
+		"a value with a command":     {"x: kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/adopt=$(reboot)", "kubectl annotate --overwrite connectedaccount -n shop acme 'oauth-operator.dev/adopt=$(reboot)'"},
+		"another namespace":          {"x: kubectl label secret -n kube-system mine oauth-operator.dev/credential=true", ""},
+		"another's annotation":       {"x: kubectl annotate --overwrite secret -n shop mine example.com/x=true", ""},
+		"another kind":               {"x: kubectl label pod -n shop mine oauth-operator.dev/credential=true", ""},
+		"another verb":               {"x: kubectl delete secret -n shop mine", ""},
+		"more than one":              {"x: kubectl label secret -n shop mine oauth-operator.dev/credential=true; reboot", "kubectl label secret -n shop mine 'oauth-operator.dev/credential=true;'"},
+		"no command":                 {"the Secret holds a token", ""},
+		"a name that is an option":   {"x: kubectl label secret -n shop --all oauth-operator.dev/credential=true", ""},
+		"a namespace with a command": {"x: kubectl label secret -n $(reboot) mine oauth-operator.dev/credential=true", ""},
+	} {
+		got, is := printedIn(account, c.message)
+		if !is && c.want != "" || is && got.command() != c.want {
+			t.Errorf("%s: %q, want %q", name, got.command(), c.want)
+		}
+	}
+}
+
+// reasons are those of the API, with the names of their constants.
+func reasons(t *testing.T) map[string]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	ast.Inspect(file, func(node ast.Node) bool {
+		spec, is := node.(*ast.ValueSpec)
+		if is && strings.HasPrefix(spec.Names[0].Name, "Reason") {
+			if literal, is := spec.Values[0].(*ast.BasicLit); is {
+				found[spec.Names[0].Name], _ = strconv.Unquote(literal.Value)
+			}
+		}
+		return true
+	})
+	if len(found) < 40 {
+		t.Fatalf("found only %d reasons", len(found))
+	}
+	return found
+}
+
+// Doctor knows who has to act on each reason of the API that something is wrong with.
+func TestEveryReasonHasAnActor(t *testing.T) {
+	t.Parallel()
+	well := []string{"TokenValid", "ClientReady", "NotRequired", "Authorized", "Refreshed", "Published", "Accepted", "Resolved", "Ready", "Progressing"}
+	for name, reason := range reasons(t) {
+		if got := actor(reason); (got == "") != slices.Contains(well, reason) {
+			t.Errorf("%s: who acts is %q", name, got)
+		}
+	}
+}
+
+// Doctor looks for the policies that the installation has.
+func TestThePoliciesAreThoseOfTheInstallation(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join("..", "..", "config", "policies", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var installed []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile(`(?s)kind: ValidatingAdmissionPolicy\nmetadata:\n  name: (\S+)`).FindAllStringSubmatch(string(text), -1) {
+			installed = append(installed, found[1])
+		}
+	}
+	slices.Sort(installed)
+	if got := policies(); !slices.Equal(got, installed) {
+		t.Errorf("doctor looks for %v, installed are %v", got, installed)
+	}
+}
+
+func TestWhoWorks(t *testing.T) {
+	t.Parallel()
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "x"}, "x")
+	for name, c := range map[string]struct {
+		spoil func(*installationFacts)
+		want  level
+		says  string
+	}{
+		"a replica with the lease": {func(*installationFacts) {}, levelOK, "2 of 2 replicas are ready; oauth-operator-7d9c6b5f4-x2k8p holds the lease, renewed 2s ago"},
+		"a clock that is a bit ahead": {func(f *installationFacts) {
+			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(20 * time.Second)}
+		}, levelOK, "renewed 0s ago"},
+		"a clock that is a bit slow": {func(f *installationFacts) {
+			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(-time.Minute)}
+		}, levelOK, ""},
+		"a lease that has run out": {func(f *installationFacts) {
+			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(-2 * time.Minute)}
+		}, levelFault, "nobody works"},
+		"no lease":                 {func(f *installationFacts) { f.lease.err = gone }, levelFault, "nobody holds the lease"},
+		"a lease without a holder": {func(f *installationFacts) { f.lease.object.Spec.HolderIdentity = new("") }, levelFault, "nobody holds the lease"},
+		"nothing at all":           {func(f *installationFacts) { f.lease.err, f.operator.err = gone, gone }, levelFault, "there is no Deployment"},
+		"a process outside":        {func(f *installationFacts) { f.operator.object.Status.ReadyReplicas = 0 }, levelNote, "it runs elsewhere"},
+		"what one may not see":     {func(f *installationFacts) { f.lease.err = &missingRight{right: right{verb: "get", resource: "leases"}} }, levelUnknown, "you may not get leases"},
+		"what cannot be reached":   {func(f *installationFacts) { f.operator.err = errors.New("connection refused") }, levelUnknown, "connection refused"},
+	} {
+		f := running()
+		c.spoil(f)
+		if got := working(f, present()); got.Level != c.want || !strings.Contains(got.Message, c.says) {
+			t.Errorf("%s: %s %q, want %s %q", name, got.Level, got.Message, c.want, c.says)
+		}
+	}
+}
+
+func TestConsentPages(t *testing.T) {
+	t.Parallel()
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "x"}, "x")
+	for name, c := range map[string]struct {
+		spoil func(*installationFacts)
+		want  level
+		says  string
+	}{
+		"all there":     {func(*installationFacts) {}, levelOK, "https://oauth.example.com, 2 replicas ready"},
+		"not installed": {func(f *installationFacts) { f.settings.err, f.consent.err = gone, gone }, levelNote, "not installed"},
+		"no public URL": {func(f *installationFacts) { f.settings.object.Data = nil }, levelFault, "public URL"},
+		"no Deployment": {func(f *installationFacts) { f.consent.err = gone }, levelFault, "no Deployment"},
+		"no Service":    {func(f *installationFacts) { f.consentFinder.err = gone }, levelFault, "no Service"},
+		"no keys":       {func(f *installationFacts) { f.consentKeys.err = gone }, levelFault, "no Secret"},
+		"nobody is ready": {func(f *installationFacts) {
+			f.consent.object.Status.ReadyReplicas = 0
+		}, levelFault, "none of their replicas"},
+		"another version": {func(f *installationFacts) {
+			f.consent.object.Spec.Template.Spec.Containers[0].Image = "other"
+		}, levelWarning, "they belong together"},
+		"not to be seen": {func(f *installationFacts) {
+			f.consentKeys.err = &missingRight{right: right{verb: "get", resource: "secrets"}}
+		}, levelUnknown, "you may not"},
+	} {
+		f := running()
+		c.spoil(f)
+		if got := consentPages(f, present()); got.Level != c.want || !strings.Contains(got.Message, c.says) {
+			t.Errorf("%s: %s %q, want %s %q", name, got.Level, got.Message, c.want, c.says)
+		}
+	}
+}
+
+func TestPoliciesThatDoNotDenyAreMissing(t *testing.T) {
+	t.Parallel()
+	f := running()
+	f.policies, f.bindings = map[string]seen[*admissionv1.ValidatingAdmissionPolicy]{}, map[string]seen[*admissionv1.ValidatingAdmissionPolicyBinding]{}
+	bind := func(name string, actions ...admissionv1.ValidationAction) {
+		f.bindings[name] = seen[*admissionv1.ValidatingAdmissionPolicyBinding]{object: &admissionv1.ValidatingAdmissionPolicyBinding{
+			Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{ValidationActions: actions},
+		}}
+	}
+	for _, name := range policies() {
+		bind(name, admissionv1.Deny)
+	}
+	if got := guards(f, present()); got.Level != levelOK {
+		t.Errorf("all are there: %+v", got)
+	}
+	bind("status.oauth-operator.dev", admissionv1.Warn)
+	if got := guards(f, present()); got.Level != levelFault || !strings.Contains(got.Message, "status.oauth-operator.dev (its binding does not deny)") {
+		t.Errorf("one only warns: %+v", got)
+	}
+}
+
+// A refresh is asked for with a time that asks for something, whatever this machine's clock says.
+func TestTheTimeOfARequestIsAfterTheLastToken(t *testing.T) {
+	t.Parallel()
+	account := sampleAccount("acme")
+	for name, c := range map[string]struct {
+		now, last time.Duration
+		want      time.Duration
+	}{
+		"a good clock":    {0, -10 * time.Minute, 0},
+		"a slow clock":    {-time.Hour, -10 * time.Minute, -10*time.Minute + time.Second},
+		"the same second": {0, 0, time.Second},
+	} {
+		account.Status.LastRefreshTime = after(c.last)
+		if got := requestTime(account, present().Add(c.now+300*time.Millisecond)); !got.Equal(present().Add(c.want)) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestWhatCameOfARefresh(t *testing.T) {
+	t.Parallel()
+	before := sampleAccount("acme", func(account *v1alpha1.ConnectedAccount) { account.ResourceVersion = "1" })
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.ConnectedAccount)
+		want   string
+	}{
+		"nothing yet": {func(*v1alpha1.ConnectedAccount) {}, ""},
+		"a new token": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.LastRefreshTime, a.Status.Rotations = after(time.Second), 43
+		}, "Refreshed"},
+		"an old token": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.LastRefreshTime, a.Status.Rotations = after(-time.Second), 43
+		}, ""},
+		"not yet written": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.LastRefreshTime, a.Status.Rotations = after(time.Second), 43
+			setCondition(a, "Published", metav1.ConditionFalse, "Pending", "")
+		}, ""},
+		"a failure": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.Failures = v1alpha1.Failures{Count: 1, LastFailureTime: after(time.Second)}
+			failed("Refreshed", "ServerUnreachable", "no connection", metav1.ConditionTrue)(a)
+		}, "ServerUnreachable"},
+		"suspended":                          {failed("Refreshed", "Suspended", "spec.suspend holds back", metav1.ConditionTrue), "Suspended"},
+		"a dead grant":                       {failed("Authorized", "RefreshTokenLost", "lost", metav1.ConditionTrue), "RefreshTokenLost"},
+		"fewer scopes, which is no obstacle": {failed("Authorized", "ScopeReduced", "fewer", metav1.ConditionTrue), ""},
+	} {
+		account := before.DeepCopy()
+		account.ResourceVersion = "2"
+		c.change(account)
+		got := ""
+		if result := refreshOutcome(before, account, present(), present()); result != nil {
+			got = result.Outcome
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestWhatThereIsToAccept(t *testing.T) {
+	t.Parallel()
+	annotate := "kubectl annotate --overwrite "
+	for name, c := range map[string]struct {
+		change     func(*v1alpha1.ConnectedAccount)
+		key, value string
+	}{
+		"a restored account": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.BoundTo.AccountUID = "old"
+			failed("Authorized", "CredentialFromElsewhere", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/adopt=old", metav1.ConditionFalse)(a)
+		}, "oauth-operator.dev/adopt", "old"},
+		"a restored account whose message says something else": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.BoundTo.AccountUID = "old"
+			failed("Authorized", "CredentialFromElsewhere", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/adopt=other", metav1.ConditionFalse)(a)
+		}, "", ""},
+		"another host":   {failed("Authorized", "EndpointChanged", "x: "+annotate+"oauthclient -n shop bills oauth-operator.dev/accept-origin=https://b.example:443", metav1.ConditionTrue), "oauth-operator.dev/accept-origin", "https://b.example:443"},
+		"another client": {failed("Authorized", "EndpointChanged", "put the identifier back", metav1.ConditionTrue), "", ""},
+		"an approval":    {failed("Authorized", "ApprovalRequired", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\\''neil'. If it is", metav1.ConditionFalse), "oauth-operator.dev/approve", "ada o'neil"},
+		"a second grant": {func(a *v1alpha1.ConnectedAccount) {
+			setCondition(a, "Authorized", metav1.ConditionTrue, "Authorized", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/replace-grant=3")
+		}, "oauth-operator.dev/replace-grant", "3"},
+		"the deletion of an account":    {failed("Authorized", "X", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/allow-delete=acme", metav1.ConditionFalse), "", ""},
+		"something about another":       {failed("Authorized", "X", "x: "+annotate+"connectedaccount -n shop other oauth-operator.dev/replace-grant=3", metav1.ConditionFalse), "", ""},
+		"nothing at all":                {func(*v1alpha1.ConnectedAccount) {}, "", ""},
+		"what only a new consent mends": {failed("Authorized", "RefreshTokenLost", "lost", metav1.ConditionFalse), "", ""},
+	} {
+		got, err := acceptanceOf(sampleAccount("acme", c.change))
+		if got.key != c.key || got.value != c.value || (err == nil) != (c.key != "") {
+			t.Errorf("%s: %s=%s, %v", name, got.key, got.value, err)
+		}
+	}
+}
