@@ -313,6 +313,7 @@ func (r *AccountReconciler) tellConsent(before, after *v1alpha1.ConnectedAccount
 	if is.Result == "" || was.StateHash == is.StateHash && was.Result == is.Result {
 		return
 	}
+	r.Metrics.consented(is.Result)
 	whose := "somebody whom the provider does not name"
 	if is.Identity != "" {
 		whose = is.Identity
