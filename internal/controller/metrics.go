@@ -24,8 +24,8 @@ type Metrics struct {
 	duration   *prometheus.HistogramVec
 	lostTokens *prometheus.CounterVec
 
-	consents   *prometheus.CounterVec
-	build      prometheus.Metric
+	consents *prometheus.CounterVec
+	build    prometheus.Metric
 
 	expiration, ready, expired, sealed *prometheus.Desc
 	open, waiting, circuit             *prometheus.Desc
@@ -81,21 +81,21 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 		consents: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "oauth_operator_consents_total", Help: "What came of the consents that people brought, by result.",
 		}, []string{"result"}),
-		build:      buildInfo(),
-		expiration: prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
-		ready:      prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
-		expired:    prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
-		open:       prometheus.NewDesc("oauth_operator_token_requests_open", "Token requests that are under way, by client.", owner[:2], nil),
-		waiting:    prometheus.NewDesc("oauth_operator_token_requests_waiting", "Accounts that wait for their turn to make a token request, by client.", owner[:2], nil),
-		circuit:    prometheus.NewDesc("oauth_operator_circuit_open", "1 while token requests of a client are held back because others have failed, by the accounts' namespace; empty where all are held back.", append(owner[:2:2], "account_namespace"), nil),
-		sealed:     prometheus.NewDesc("oauth_operator_sealed_credentials", "Credentials in the status of accounts, by the id of the key under which they are sealed.", []string{"key"}, nil),
-		conditions: prometheus.NewDesc("oauth_operator_accounts", "Accounts, by condition, its status and its reason. Each account counts once for each of its conditions.", []string{"condition", "status", "reason"}, nil),
-		inDoubt:    prometheus.NewDesc("oauth_operator_accounts_in_doubt", "Accounts whose refresh token was claimed, and of which nobody has written what came of it.", nil, nil),
-		journal:    prometheus.NewDesc("oauth_operator_journal_entries", "Results of token requests in this pod's journal: waiting to be written into the status, or room that is reserved for one.", []string{"state"}, nil),
+		build:       buildInfo(),
+		expiration:  prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
+		ready:       prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
+		expired:     prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
+		open:        prometheus.NewDesc("oauth_operator_token_requests_open", "Token requests that are under way, by client.", owner[:2], nil),
+		waiting:     prometheus.NewDesc("oauth_operator_token_requests_waiting", "Accounts that wait for their turn to make a token request, by client.", owner[:2], nil),
+		circuit:     prometheus.NewDesc("oauth_operator_circuit_open", "1 while token requests of a client are held back because others have failed, by the accounts' namespace; empty where all are held back.", append(owner[:2:2], "account_namespace"), nil),
+		sealed:      prometheus.NewDesc("oauth_operator_sealed_credentials", "Credentials in the status of accounts, by the id of the key under which they are sealed.", []string{"key"}, nil),
+		conditions:  prometheus.NewDesc("oauth_operator_accounts", "Accounts, by condition, its status and its reason. Each account counts once for each of its conditions.", []string{"condition", "status", "reason"}, nil),
+		inDoubt:     prometheus.NewDesc("oauth_operator_accounts_in_doubt", "Accounts whose refresh token was claimed, and of which nobody has written what came of it.", nil, nil),
+		journal:     prometheus.NewDesc("oauth_operator_journal_entries", "Results of token requests in this pod's journal: waiting to be written into the status, or room that is reserved for one.", []string{"state"}, nil),
 		journalRoom: prometheus.NewDesc("oauth_operator_journal_entries_limit", "How many results this pod's journal takes.", nil, nil),
-		keyring:    prometheus.NewDesc("oauth_operator_keyring_usable", "1 while the keyring is in its Secret and credentials can be sealed, else 0.", nil, nil),
-		accounts:   map[types.NamespacedName]accountMetrics{},
-		said:       conditionCounts{},
+		keyring:     prometheus.NewDesc("oauth_operator_keyring_usable", "1 while the keyring is in its Secret and credentials can be sealed, else 0.", nil, nil),
+		accounts:    map[types.NamespacedName]accountMetrics{},
+		said:        conditionCounts{},
 	}
 }
 

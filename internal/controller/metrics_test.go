@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -23,8 +24,8 @@ func metricsAccount(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: "shop", Name: name}
 }
 
-// saying is a status whose Ready says this.
-func saying(ready metav1.ConditionStatus, reason, message string) *v1alpha1.ConnectedAccountStatus {
+// statusSaying is a status whose Ready says this.
+func statusSaying(ready metav1.ConditionStatus, reason, message string) *v1alpha1.ConnectedAccountStatus {
 	return &v1alpha1.ConnectedAccountStatus{
 		ExpirationTime: &metav1.Time{Time: time.Now().Add(time.Hour)},
 		Conditions: []metav1.Condition{
@@ -40,7 +41,7 @@ func gather(t *testing.T, metrics *controller.Metrics, names ...string) []string
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(metrics)
-	text, err := testutil.CollectAndFormat(metrics, "text", names...)
+	text, err := testutil.CollectAndFormat(metrics, expfmt.TypeTextPlain, names...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestMetricsAreNamedByTheRules(t *testing.T) {
 		}
 	})
 	metrics.Follow(journal)
-	metrics.Observe(metricsAccount("acme"), saying(metav1.ConditionTrue, v1alpha1.ReasonTokenValid, "all is well"), time.Now())
+	metrics.Observe(metricsAccount("acme"), statusSaying(metav1.ConditionTrue, v1alpha1.ReasonTokenValid, "all is well"), time.Now())
 	metrics.Count(&v1alpha1.OAuthClient{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bank"}}, metricsAccount("acme"))
 	problems, err := testutil.CollectAndLint(metrics)
 	if err != nil {
@@ -108,14 +109,14 @@ func TestConditionsAreCounted(t *testing.T) {
 	}
 	const none, one = "oauth_operator_accounts_in_doubt 0", "oauth_operator_accounts_in_doubt 1"
 	told("at first", none)
-	metrics.Observe(metricsAccount("acme"), saying(metav1.ConditionTrue, "TokenValid", "one"), time.Now())
-	metrics.Observe(metricsAccount("bank"), saying(metav1.ConditionTrue, "TokenValid", "two"), time.Now())
+	metrics.Observe(metricsAccount("acme"), statusSaying(metav1.ConditionTrue, "TokenValid", "one"), time.Now())
+	metrics.Observe(metricsAccount("bank"), statusSaying(metav1.ConditionTrue, "TokenValid", "two"), time.Now())
 	told("two that are ready", none, count("Ready", "True", "TokenValid", 2), count("Published", "True", "Published", 2))
-	doubtful := saying(metav1.ConditionTrue, "OutcomeUnknown", "three")
+	doubtful := statusSaying(metav1.ConditionTrue, "OutcomeUnknown", "three")
 	doubtful.Claim.ID = "claim"
 	metrics.Observe(metricsAccount("bank"), doubtful, time.Now())
 	told("one is in doubt", one, count("Ready", "True", "TokenValid", 1), count("Ready", "True", "OutcomeUnknown", 1), count("Published", "True", "Published", 2))
-	metrics.Observe(metricsAccount("bank"), saying(metav1.ConditionFalse, "TokenExpired", "four"), time.Now())
+	metrics.Observe(metricsAccount("bank"), statusSaying(metav1.ConditionFalse, "TokenExpired", "four"), time.Now())
 	told("one has expired", none, count("Ready", "True", "TokenValid", 1), count("Ready", "False", "TokenExpired", 1), count("Published", "True", "Published", 2))
 	metrics.Forget(metricsAccount("bank"))
 	metrics.Forget(metricsAccount("nobody"))
@@ -130,7 +131,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	metrics := controller.NewMetrics(clock.RealClock{})
 	const accounts, each, others = 10000, 3, 10
 	for i := range accounts {
-		metrics.Observe(metricsAccount(fmt.Sprintf("acme-%d", i)), saying(metav1.ConditionTrue, v1alpha1.ReasonTokenValid, fmt.Sprint(i)), time.Now())
+		metrics.Observe(metricsAccount(fmt.Sprintf("acme-%d", i)), statusSaying(metav1.ConditionTrue, v1alpha1.ReasonTokenValid, fmt.Sprint(i)), time.Now())
 	}
 	if series := testutil.CollectAndCount(metrics); series > accounts*each+others {
 		t.Errorf("%d series for %d accounts", series, accounts)

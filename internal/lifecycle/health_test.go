@@ -35,7 +35,7 @@ type pipeline struct {
 	argo    string
 }
 
-func current() pipeline   { return pipeline{status.CurrentStatus, "Healthy"} }
+func current() pipeline      { return pipeline{status.CurrentStatus, "Healthy"} }
 func progresses() pipeline   { return pipeline{status.InProgressStatus, "Progressing"} }
 func awaitsPerson() pipeline { return pipeline{status.InProgressStatus, "Suspended"} }
 func degraded() pipeline     { return pipeline{status.FailedStatus, "Degraded"} }
