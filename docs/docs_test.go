@@ -327,7 +327,7 @@ func checkTargets(d document, known *tree) []string {
 }
 
 func checkFlags(d document, known *tree) []string {
-	others := []string{"kubectl", "curl", "docker", "go", "git"}
+	others := []string{"kubectl", "helm", "curl", "docker", "go", "git"}
 	shape := regexp.MustCompile(`^--[A-Za-z]`)
 	var all []string
 	for _, command := range d.commands() {
@@ -404,9 +404,9 @@ func checkManifests(d document, _ *tree) []string {
 func readManifest(manifest string) error {
 	var into any = &map[string]any{}
 	switch {
-	case strings.Contains(manifest, "kind: OAuthClient\n"):
+	case strings.Contains("\n"+manifest, "\nkind: OAuthClient\n"):
 		into = &v1alpha1.OAuthClient{}
-	case strings.Contains(manifest, "kind: ConnectedAccount\n"):
+	case strings.Contains("\n"+manifest, "\nkind: ConnectedAccount\n"):
 		into = &v1alpha1.ConnectedAccount{}
 	}
 	text, err := yaml.YAMLToJSONStrict([]byte(manifest))
