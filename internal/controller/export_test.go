@@ -61,9 +61,9 @@ func (m *Metrics) Count(owner *v1alpha1.OAuthClient, account types.NamespacedNam
 	m.consented(v1alpha1.AuthorizationConnected)
 }
 
-// Follow has the metrics tell of a process with this journal, and a keyring that was never seen.
+// Follow has the metrics tell of a process with this journal, a keyring that was never seen, and the version v1.2.3.
 func (m *Metrics) Follow(journal *seal.Journal) {
 	between := NewPace(pace.Limits{Namespace: 2, Total: 2}, 0)
 	between.Slots.Take(pace.Turn{Account: "shop/acme", Client: "shop/bank", Namespace: "shop", ClientLimit: 1}, m.clock.Now())
-	m.follow(processFacts{between, journal, &KeyringSource{}})
+	m.follow(processFacts{between, journal, &KeyringSource{}, "v1.2.3"})
 }

@@ -23,9 +23,7 @@ type Metrics struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	lostTokens *prometheus.CounterVec
-
-	consents *prometheus.CounterVec
-	build    prometheus.Metric
+	consents   *prometheus.CounterVec
 
 	expiration, ready, expired, sealed *prometheus.Desc
 	open, waiting, circuit             *prometheus.Desc
@@ -36,6 +34,7 @@ type Metrics struct {
 	accounts map[types.NamespacedName]accountMetrics
 	said     conditionCounts
 	process  processFacts
+	build    prometheus.Metric
 }
 
 // processFacts is what this process, of whichever replica, tells of itself.
@@ -43,6 +42,8 @@ type processFacts struct {
 	pace    Pace
 	journal *seal.Journal
 	keyring *KeyringSource
+	// version is that of the program; "": what the toolchain has noted.
+	version string
 }
 
 // accountMetrics is what is known of one account.
@@ -81,7 +82,7 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 		consents: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "oauth_operator_consents_total", Help: "What came of the consents that people brought, by result.",
 		}, []string{"result"}),
-		build:       buildInfo(),
+		build:       buildInfo(""),
 		expiration:  prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
 		ready:       prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
 		expired:     prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
@@ -103,7 +104,7 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 func (m *Metrics) follow(process processFacts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.process = process
+	m.process, m.build = process, buildInfo(process.version)
 }
 
 // observe notes what a lap left behind. published: the Secret holds the token that the status speaks of.
@@ -179,7 +180,7 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	}
 	for _, told := range []*prometheus.Desc{
 		m.expiration, m.ready, m.expired, m.sealed, m.open, m.waiting, m.circuit,
-		m.conditions, m.inDoubt, m.journal, m.journalRoom, m.keyring, m.build.Desc(),
+		m.conditions, m.inDoubt, m.journal, m.journalRoom, m.keyring, buildInfo("").Desc(),
 	} {
 		out <- told
 	}
@@ -190,9 +191,9 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	for _, counted := range []prometheus.Collector{m.requests, m.duration, m.lostTokens, m.consents} {
 		counted.Collect(out)
 	}
-	out <- m.build
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	out <- m.build
 	m.collectPace(out)
 	m.collectProcess(out)
 	m.collectCounts(out)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"runtime/debug"
 	"slices"
 
@@ -54,15 +55,15 @@ func ours(condition string) bool {
 	}
 }
 
-// buildInfo tells what this program was built from, as far as the toolchain has written that into it.
-func buildInfo() prometheus.Metric {
-	version, revision, toolchain := "unknown", "unknown", "unknown"
+// buildInfo tells what this program was built from: the version that was given to it, and what the toolchain has noted.
+func buildInfo(version string) prometheus.Metric {
+	revision, toolchain := "unknown", "unknown"
 	if info, is := debug.ReadBuildInfo(); is {
-		version, toolchain = info.Main.Version, info.GoVersion
+		version, toolchain = cmp.Or(version, info.Main.Version), info.GoVersion
 		if at := slices.IndexFunc(info.Settings, func(each debug.BuildSetting) bool { return each.Key == "vcs.revision" }); at >= 0 {
 			revision = info.Settings[at].Value
 		}
 	}
 	what := prometheus.NewDesc("oauth_operator_build_info", "Always 1; the labels tell what the operator was built from.", []string{"version", "revision", "goversion"}, nil)
-	return prometheus.MustNewConstMetric(what, prometheus.GaugeValue, 1, version, revision, toolchain)
+	return prometheus.MustNewConstMetric(what, prometheus.GaugeValue, 1, cmp.Or(version, "unknown"), revision, toolchain)
 }

@@ -87,6 +87,9 @@ func TestMetricsAreNamedByTheRules(t *testing.T) {
 			t.Errorf("%s is not told: %s", want, strings.Join(lines, "\n"))
 		}
 	}
+	if built := gather(t, metrics, "oauth_operator_build_info"); len(built) != 1 || !strings.Contains(built[0], `version="v1.2.3"`) {
+		t.Errorf("of the build is told: %q", built)
+	}
 	for _, line := range gather(t, metrics) {
 		// Whoever scrapes gives these names to the operator's own pod.
 		for _, taken := range []string{"namespace=", "pod=", "job=", "instance=", "service=", "container=", "name="} {
