@@ -26,7 +26,8 @@ type conditionCount struct {
 // that is. Conditions of others are not counted: there may be any.
 func (c conditionCounts) recount(before []*conditionCount, conditions []metav1.Condition) []*conditionCount {
 	for _, counted := range before {
-		if counted.accounts--; counted.accounts == 0 {
+		counted.accounts--
+		if counted.accounts == 0 {
 			delete(c, counted.key)
 		}
 	}

@@ -130,14 +130,15 @@ func TestRunbooksExist(t *testing.T) {
 	headings := headingsOf(t, operationsFile)
 	for _, alert := range alerts(t) {
 		anchor, is := strings.CutPrefix(alert.Annotations["runbook_url"], runbooks)
+		lower := strings.ToLower(alert.Alert)
 		switch {
 		case !is:
 			t.Errorf("%s leads to %q", alert.Alert, alert.Annotations["runbook_url"])
 		case anchor == byReason && !strings.Contains(alert.Expr, "by (reason)"):
 			t.Errorf("%s leads to a reason, and tells of none", alert.Alert)
-		case anchor != byReason && anchor != strings.ToLower(alert.Alert):
+		case anchor != byReason && anchor != lower:
 			t.Errorf("%s leads to %s", alert.Alert, anchor)
-		case !headings[strings.ToLower(alert.Alert)]:
+		case !headings[lower]:
 			t.Errorf("%s has no heading for %s", operationsFile, alert.Alert)
 		}
 		if alert.Annotations["summary"] == "" || alert.Annotations["description"] == "" || !slices.Contains([]string{"critical", "warning", "info"}, alert.Labels["severity"]) {
@@ -200,13 +201,17 @@ type dashboard struct {
 
 type panel struct {
 	ID          int    `json:"id"`
-	Type        string `json:"type"`
 	Title       string `json:"title"`
 	Description string `json:"description"`
 	Datasource  struct {
 		UID string `json:"uid"`
 	} `json:"datasource"`
-	GridPos struct{ X, Y, W, H int } `json:"gridPos"`
+	GridPos struct {
+		X int `json:"x"`
+		Y int `json:"y"`
+		W int `json:"w"`
+		H int `json:"h"`
+	} `json:"gridPos"`
 	Targets []struct {
 		Expr string `json:"expr"`
 	} `json:"targets"`

@@ -200,7 +200,12 @@ func (p prometheus) rulesAreQuiet(t *testing.T) {
 		var answer struct {
 			Data struct {
 				Groups []struct {
-					Rules []struct{ Name, Health, State, LastError string } `json:"rules"`
+					Rules []struct {
+						Name      string `json:"name"`
+						Health    string `json:"health"`
+						State     string `json:"state"`
+						LastError string `json:"lastError"`
+					} `json:"rules"`
 				} `json:"groups"`
 			} `json:"data"`
 		}
