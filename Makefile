@@ -36,13 +36,17 @@ help: ## List the targets.
 
 .PHONY: test
 test: build controlplane tools authserver helm ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' HELM='$(CURDIR)/bin/helm' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' HELM='$(CURDIR)/bin/helm' PROMETHEUS='$(CURDIR)/bin/prometheus' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  RACE='$(RACE)' COUNT='$(COUNT)' RUN='$(RUN)' hack/test.sh $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: browser
 browser: ## Install Chromium, for the tests in a browser (Debian and Ubuntu; needs root). Without one they are skipped.
 	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; }
 	@chromium --version
+
+.PHONY: prometheus
+prometheus: ## Get Prometheus and promtool into bin/prometheus (Debian and Ubuntu), for the tests of alerts and dashboard. Without them they are skipped.
+	@hack/prometheus.sh '$(CURDIR)/bin/prometheus'
 
 .PHONY: pictures
 pictures: ## Take pictures of the consent pages and of kubectl oauth into docs/pictures, with Chromium.

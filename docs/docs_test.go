@@ -72,11 +72,23 @@ func TestFaultsAreFound(t *testing.T) {
 }
 
 // What a reader must be able to look up is the first cell of a row of a table in operations.md, and all cells say something.
+// Each reason has a heading, which alerts and programs lead to, and below it what it means and who acts.
 func TestOperationsExplainsEverything(t *testing.T) {
 	t.Parallel()
 	known := readTree(t)
-	explained := rows(readDocument(t, operations))
-	for what, wanted := range map[string]map[string]bool{"reason": known.reasons, "flag": known.flags, "metric": known.metrics} {
+	document := readDocument(t, operations)
+	explained := rows(document)
+	for _, reason := range slices.Sorted(maps.Keys(known.reasons)) {
+		_, rest, found := strings.Cut(document.text, "\n#### "+reason+"\n\n")
+		means, _, _ := strings.Cut(rest, "\n#")
+		if !found || !strings.HasPrefix(means, "Condition") || !strings.Contains(means, "\n\n**Who acts:** ") {
+			t.Errorf("%s does not explain the reason %s: it wants a heading, the condition, what it means, and who acts", operations, reason)
+		}
+	}
+	if len(known.reasons) == 0 {
+		t.Error("the sources have no reasons")
+	}
+	for what, wanted := range map[string]map[string]bool{"flag": known.flags, "metric": known.metrics} {
 		if len(wanted) == 0 {
 			t.Errorf("the sources have no %s: this test does not know how to look for it any more", what)
 		}
@@ -408,9 +420,9 @@ func checkManifests(d document, _ *tree) []string {
 func readManifest(manifest string) error {
 	var into any = &map[string]any{}
 	switch {
-	case strings.Contains(manifest, "kind: OAuthClient\n"):
+	case strings.Contains("\n"+manifest, "\nkind: OAuthClient\n"):
 		into = &v1alpha1.OAuthClient{}
-	case strings.Contains(manifest, "kind: ConnectedAccount\n"):
+	case strings.Contains("\n"+manifest, "\nkind: ConnectedAccount\n"):
 		into = &v1alpha1.ConnectedAccount{}
 	}
 	text, err := yaml.YAMLToJSONStrict([]byte(manifest))

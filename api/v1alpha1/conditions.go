@@ -13,7 +13,7 @@ const (
 	ConditionRefreshed = "Refreshed"
 	// ConditionPublished answers: is the token Secret equal to the credential that is kept?
 	ConditionPublished = "Published"
-	// ConditionReconciling is True while the operator gets there by itself (kstatus).
+	// ConditionReconciling is True while the operator gets there by itself, or waits for a person (kstatus).
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True while somebody must act, and only together with Ready=False (kstatus).
 	ConditionStalled = "Stalled"
@@ -49,6 +49,9 @@ const (
 	ReasonReady = "Ready"
 	// ReasonProgressing surfaces while the operator gets there by itself.
 	ReasonProgressing = "Progressing"
+	// ReasonWaiting surfaces while the operator goes on as soon as a person has done their part: consented, approved, or ended
+	// the suspension. Nothing has failed.
+	ReasonWaiting = "Waiting"
 )
 
 // Reasons of an account's conditions that are False.

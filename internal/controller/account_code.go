@@ -330,6 +330,7 @@ func (r *AccountReconciler) tellConsent(before, after *v1alpha1.ConnectedAccount
 	if is.Result == "" || was.StateHash == is.StateHash && was.Result == is.Result {
 		return
 	}
+	r.Metrics.consented(is.Result)
 	nameless := func(name string) string { return cmp.Or(name, "somebody whom the provider does not name") }
 	whose := nameless(is.Identity)
 	said := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionAuthorized)

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
+	"github.com/oauth-operator/oauth-operator/internal/pace"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 )
 
@@ -60,4 +62,25 @@ type Together struct{ together }
 // Get reads a Secret.
 func (t *Together) Get(ctx context.Context, live client.Reader, key types.NamespacedName) (*corev1.Secret, error) {
 	return t.get(ctx, live, key)
+}
+
+// Observe is what a lap notes of an account, Forget what is done when it is gone, and Count what is counted of a token request, a
+// refresh token that was lost, and a consent.
+func (m *Metrics) Observe(key types.NamespacedName, status *v1alpha1.ConnectedAccountStatus, now time.Time) {
+	m.observe(key, status, true, now)
+}
+
+func (m *Metrics) Forget(key types.NamespacedName) { m.forget(key) }
+
+func (m *Metrics) Count(owner *v1alpha1.OAuthClient, account types.NamespacedName) {
+	m.exchanged(owner, nil, time.Second)
+	m.lost(account.Namespace, account.Name)
+	m.consented(v1alpha1.AuthorizationConnected)
+}
+
+// Follow has the metrics tell of a process with this journal, a keyring that was never seen, and the version v1.2.3.
+func (m *Metrics) Follow(journal *seal.Journal) {
+	between := NewPace(pace.Limits{Namespace: 2, Total: 2}, 0)
+	between.Slots.Take(pace.Turn{Account: "shop/acme", Client: "shop/bank", Namespace: "shop", ClientLimit: 1}, m.clock.Now())
+	m.follow(processFacts{between, journal, &KeyringSource{}, "v1.2.3"})
 }

@@ -23,13 +23,27 @@ type Metrics struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	lostTokens *prometheus.CounterVec
+	consents   *prometheus.CounterVec
 
 	expiration, ready, expired, sealed *prometheus.Desc
 	open, waiting, circuit             *prometheus.Desc
+	conditions, inDoubt                *prometheus.Desc
+	journal, journalRoom, keyring      *prometheus.Desc
 
 	mu       sync.Mutex
 	accounts map[types.NamespacedName]accountMetrics
-	pace     Pace
+	said     conditionCounts
+	process  processFacts
+	build    prometheus.Metric
+}
+
+// processFacts is what this process, of whichever replica, tells of itself.
+type processFacts struct {
+	pace    Pace
+	journal *seal.Journal
+	keyring *KeyringSource
+	// version is that of the program; "": what the toolchain has noted.
+	version string
 }
 
 // accountMetrics is what is known of one account.
@@ -42,11 +56,16 @@ type accountMetrics struct {
 	expiredSeconds float64
 	// key is the id of the key under which the credential is sealed; "": there is none, or its key cannot be told.
 	key string
+	// inDoubt: a refresh token was claimed, and nobody has written what came of it.
+	inDoubt bool
+	// said are the conditions that the account is counted under.
+	said []*conditionCount
 }
 
 // NewMetrics prepares the metrics; the caller registers them.
 func NewMetrics(passive clock.PassiveClock) *Metrics {
-	account := []string{"namespace", "name"}
+	// Not "namespace": whoever scrapes gives that name to where the operator runs.
+	account := []string{"account_namespace", "account"}
 	owner := []string{"client_namespace", "client", "outcome"}
 	return &Metrics{
 		clock: passive,
@@ -60,22 +79,32 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 		lostTokens: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "oauth_operator_refresh_tokens_lost_total", Help: "Refresh tokens that the provider refused after a request whose outcome nobody knows.",
 		}, account),
-		expiration: prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
-		ready:      prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
-		expired:    prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
-		open:       prometheus.NewDesc("oauth_operator_token_requests_open", "Token requests that are under way, by client.", owner[:2], nil),
-		waiting:    prometheus.NewDesc("oauth_operator_token_requests_waiting", "Accounts that wait for their turn to make a token request, by client.", owner[:2], nil),
-		circuit:    prometheus.NewDesc("oauth_operator_circuit_open", "1 while token requests of a client are held back because others have failed, by the accounts' namespace; empty where all are held back.", append(owner[:2:2], "namespace"), nil),
-		sealed:     prometheus.NewDesc("oauth_operator_sealed_credentials", "Credentials in the status of accounts, by the id of the key under which they are sealed.", []string{"key"}, nil),
-		accounts:   map[types.NamespacedName]accountMetrics{},
+		consents: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "oauth_operator_consents_total", Help: "What came of the consents that people brought, by result.",
+		}, []string{"result"}),
+		build:       buildInfo(""),
+		expiration:  prometheus.NewDesc("oauth_operator_account_token_expiration_timestamp_seconds", "When the token in the account's Secret expires, in seconds since 1970; absent where no expiry is known.", account, nil),
+		ready:       prometheus.NewDesc("oauth_operator_account_ready", "1 while the account's Secret holds a usable token, else 0.", account, nil),
+		expired:     prometheus.NewDesc("oauth_operator_secret_expired_seconds_total", "Seconds in which the account's Secret held an expired token, since the operator started.", account, nil),
+		open:        prometheus.NewDesc("oauth_operator_token_requests_open", "Token requests that are under way, by client.", owner[:2], nil),
+		waiting:     prometheus.NewDesc("oauth_operator_token_requests_waiting", "Accounts that wait for their turn to make a token request, by client.", owner[:2], nil),
+		circuit:     prometheus.NewDesc("oauth_operator_circuit_open", "1 while token requests of a client are held back because others have failed, by the accounts' namespace; empty where all are held back.", append(owner[:2:2], "account_namespace"), nil),
+		sealed:      prometheus.NewDesc("oauth_operator_sealed_credentials", "Credentials in the status of accounts, by the id of the key under which they are sealed.", []string{"key"}, nil),
+		conditions:  prometheus.NewDesc("oauth_operator_accounts", "Accounts, by condition, its status and its reason. Each account counts once for each of its conditions.", []string{"condition", "status", "reason"}, nil),
+		inDoubt:     prometheus.NewDesc("oauth_operator_accounts_in_doubt", "Accounts whose refresh token was claimed, and of which nobody has written what came of it.", nil, nil),
+		journal:     prometheus.NewDesc("oauth_operator_journal_entries", "Results of token requests in this pod's journal: waiting to be written into the status, or room that is reserved for one.", []string{"state"}, nil),
+		journalRoom: prometheus.NewDesc("oauth_operator_journal_entries_limit", "How many results this pod's journal takes.", nil, nil),
+		keyring:     prometheus.NewDesc("oauth_operator_keyring_usable", "1 while the keyring is in its Secret and credentials can be sealed, else 0.", nil, nil),
+		accounts:    map[types.NamespacedName]accountMetrics{},
+		said:        conditionCounts{},
 	}
 }
 
-// follow has the metrics tell what is under way, waits, or is held back.
-func (m *Metrics) follow(between Pace) {
+// follow has the metrics tell of this process, too.
+func (m *Metrics) follow(process processFacts) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pace = between
+	m.process, m.build = process, buildInfo(process.version)
 }
 
 // observe notes what a lap left behind. published: the Secret holds the token that the status speaks of.
@@ -87,6 +116,8 @@ func (m *Metrics) observe(key types.NamespacedName, status *v1alpha1.ConnectedAc
 	known.since = now
 	known.key, _ = seal.KeyID(status.SealedCredential)
 	known.ready = meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady)
+	known.inDoubt = status.Claim.ID != ""
+	known.said = m.said.recount(known.said, status.Conditions)
 	if published {
 		known.expiration = time.Time{}
 		if status.ExpirationTime != nil {
@@ -111,12 +142,18 @@ func (a accountMetrics) expiredSince(now time.Time) float64 {
 func (m *Metrics) forget(key types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.said.recount(m.accounts[key].said, nil)
 	delete(m.accounts, key)
 	m.lostTokens.DeleteLabelValues(key.Namespace, key.Name)
 }
 
 // lost counts a refresh token that was lost.
 func (m *Metrics) lost(namespace, name string) { m.lostTokens.WithLabelValues(namespace, name).Inc() }
+
+// consented counts what came of a consent.
+func (m *Metrics) consented(result v1alpha1.AuthorizationResult) {
+	m.consents.WithLabelValues(string(result)).Inc()
+}
 
 // exchanged counts one token request.
 func (m *Metrics) exchanged(owner *v1alpha1.OAuthClient, err error, took time.Duration) {
@@ -138,61 +175,100 @@ func (m *Metrics) forgetClient(key types.NamespacedName) {
 
 // Describe is part of prometheus.Collector.
 func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
-	m.requests.Describe(out)
-	m.duration.Describe(out)
-	m.lostTokens.Describe(out)
-	out <- m.expiration
-	out <- m.ready
-	out <- m.expired
-	out <- m.open
-	out <- m.waiting
-	out <- m.circuit
-	out <- m.sealed
+	for _, counted := range []prometheus.Collector{m.requests, m.duration, m.lostTokens, m.consents} {
+		counted.Describe(out)
+	}
+	for _, told := range []*prometheus.Desc{
+		m.expiration, m.ready, m.expired, m.sealed, m.open, m.waiting, m.circuit,
+		m.conditions, m.inDoubt, m.journal, m.journalRoom, m.keyring, buildInfo("").Desc(),
+	} {
+		out <- told
+	}
 }
 
-// Collect is part of prometheus.Collector.
+// Collect is part of prometheus.Collector. It asks memory alone.
 func (m *Metrics) Collect(out chan<- prometheus.Metric) {
-	m.requests.Collect(out)
-	m.duration.Collect(out)
-	m.lostTokens.Collect(out)
+	for _, counted := range []prometheus.Collector{m.requests, m.duration, m.lostTokens, m.consents} {
+		counted.Collect(out)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	out <- m.build
 	m.collectPace(out)
+	m.collectProcess(out)
+	m.collectCounts(out)
+	m.collectAccounts(out)
+}
+
+func gauge(out chan<- prometheus.Metric, what *prometheus.Desc, value float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(what, prometheus.GaugeValue, value, labels...)
+}
+
+// collectAccounts tells of each account. It is called with m.mu held, as those that follow are.
+func (m *Metrics) collectAccounts(out chan<- prometheus.Metric) {
 	now := m.clock.Now()
-	sealed := map[string]int{}
+	for key, known := range m.accounts {
+		gauge(out, m.ready, truth(known.ready), key.Namespace, key.Name)
+		out <- prometheus.MustNewConstMetric(m.expired, prometheus.CounterValue, known.expiredSeconds+known.expiredSince(now), key.Namespace, key.Name)
+		if !known.expiration.IsZero() {
+			gauge(out, m.expiration, float64(known.expiration.Unix()), key.Namespace, key.Name)
+		}
+	}
+}
+
+// collectCounts tells how many accounts there are of each kind.
+func (m *Metrics) collectCounts(out chan<- prometheus.Metric) {
+	sealed, inDoubt := map[string]int{}, 0
 	for _, known := range m.accounts {
 		if known.key != "" {
 			sealed[known.key]++
 		}
+		if known.inDoubt {
+			inDoubt++
+		}
 	}
 	for key, count := range sealed {
-		out <- prometheus.MustNewConstMetric(m.sealed, prometheus.GaugeValue, float64(count), key)
+		gauge(out, m.sealed, float64(count), key)
 	}
-	for key, known := range m.accounts {
-		ready := 0.0
-		if known.ready {
-			ready = 1
-		}
-		out <- prometheus.MustNewConstMetric(m.ready, prometheus.GaugeValue, ready, key.Namespace, key.Name)
-		out <- prometheus.MustNewConstMetric(m.expired, prometheus.CounterValue, known.expiredSeconds+known.expiredSince(now), key.Namespace, key.Name)
-		if !known.expiration.IsZero() {
-			out <- prometheus.MustNewConstMetric(m.expiration, prometheus.GaugeValue, float64(known.expiration.Unix()), key.Namespace, key.Name)
-		}
+	gauge(out, m.inDoubt, float64(inDoubt))
+	for key, count := range m.said {
+		gauge(out, m.conditions, float64(count.accounts), key.condition, key.status, key.reason)
 	}
 }
 
-// collectPace is called with m.mu held.
+// collectPace tells what is under way, waits, or is held back.
 func (m *Metrics) collectPace(out chan<- prometheus.Metric) {
-	if m.pace.Slots == nil {
+	if m.process.pace.Slots == nil {
 		return
 	}
-	for key, use := range m.pace.Slots.Uses() {
+	for key, use := range m.process.pace.Slots.Uses() {
 		namespace, name, _ := strings.Cut(key, "/")
-		out <- prometheus.MustNewConstMetric(m.open, prometheus.GaugeValue, float64(use.Open), namespace, name)
-		out <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(use.Waiting), namespace, name)
+		gauge(out, m.open, float64(use.Open), namespace, name)
+		gauge(out, m.waiting, float64(use.Waiting), namespace, name)
 	}
-	for _, each := range m.pace.Circuits.Opens() {
+	for _, each := range m.process.pace.Circuits.Opens() {
 		namespace, name, _ := strings.Cut(each.Client, "/")
-		out <- prometheus.MustNewConstMetric(m.circuit, prometheus.GaugeValue, 1, namespace, name, each.Namespace)
+		gauge(out, m.circuit, 1, namespace, name, each.Namespace)
 	}
+}
+
+// collectProcess tells of the journal and the keyring, as this replica sees them.
+func (m *Metrics) collectProcess(out chan<- prometheus.Metric) {
+	if m.process.journal != nil {
+		use := m.process.journal.Use()
+		gauge(out, m.journal, float64(use.Waiting), "waiting")
+		gauge(out, m.journal, float64(use.Reserved), "reserved")
+		gauge(out, m.journalRoom, float64(use.Limit))
+	}
+	if m.process.keyring != nil {
+		_, usable := m.process.keyring.current()
+		gauge(out, m.keyring, truth(usable))
+	}
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

@@ -76,7 +76,7 @@ var _ = Describe("The circuit of a client", func() {
 		const limit = 2
 		s.create(ctx, s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.MaxConcurrentRequests = limit }))
 		accounts := s.several(ctx, 15)
-		Eventually(scrape).Should(ContainSubstring(fmt.Sprintf(`oauth_operator_circuit_open{client="bills",client_namespace=%q,namespace=%q} 1`, s.namespace, s.namespace)))
+		Eventually(scrape).Should(ContainSubstring(fmt.Sprintf(`oauth_operator_circuit_open{account_namespace=%q,client="bills",client_namespace=%q} 1`, s.namespace, s.namespace)))
 		sent := s.provider.TokenRequests()
 		Expect(sent).To(BeNumerically("<=", 3+limit), "three, and those that were on their way")
 
@@ -110,7 +110,7 @@ var _ = Describe("The circuit of a client", func() {
 			touch(ctx, account)
 		}
 		becomesReady(ctx, accounts...)
-		Expect(scrape()).NotTo(ContainSubstring(fmt.Sprintf(`oauth_operator_circuit_open{client="bills",client_namespace=%q`, s.namespace)))
+		Expect(scrape()).NotTo(ContainSubstring(fmt.Sprintf(`oauth_operator_circuit_open{account_namespace=%q`, s.namespace)))
 	})
 
 	It("H54 opens when the server asks for time, for all accounts of the namespace, and no other's", func(ctx SpecContext) {

@@ -73,6 +73,8 @@ type Options struct {
 	TakeoverWait time.Duration
 	// ConsentURL is where the pages of the consent server are, for everybody; "": nowhere.
 	ConsentURL string
+	// Version is what metrics tell of this build; "": what the toolchain has noted.
+	Version string
 }
 
 // Setup adds both controllers to the manager, with caches that hold no more than they need. Call it before the manager starts.
@@ -97,7 +99,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 		return err
 	}
 	between := NewPace(options.Limits, options.MaxAccounts)
-	options.Metrics.follow(between)
+	options.Metrics.follow(processFacts{between, options.Journal, keyring, options.Version})
 	credentials := &ConsentedSecrets{Metadata: labelled, Live: manager.GetAPIReader()}
 	transports := &Transports{Egress: options.Egress, Clock: options.Clock}
 	clients := &ClientReconciler{

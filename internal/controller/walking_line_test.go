@@ -153,7 +153,7 @@ var _ = Describe("The walking line", func() {
 		account := s.account("measured", "bills")
 		s.create(ctx, s.bills(), account)
 		becomesReady(ctx, account)
-		labels := fmt.Sprintf(`{name="measured",namespace=%q}`, s.namespace)
+		labels := fmt.Sprintf(`{account="measured",account_namespace=%q}`, s.namespace)
 		Eventually(scrape).Should(SatisfyAll(
 			ContainSubstring("oauth_operator_account_ready"+labels+" 1"),
 			ContainSubstring("oauth_operator_account_token_expiration_timestamp_seconds"+labels),

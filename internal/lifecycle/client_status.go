@@ -39,11 +39,15 @@ func ClientStatus(f *ClientFacts, now time.Time) v1alpha1.OAuthClientStatus {
 	judge(v1alpha1.ConditionResolvedRefs, f.ResolvedRefs, v1alpha1.ReasonResolved, "all that the spec names was read")
 	if ready.Reason == "" {
 		conditions.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "accounts can use this client")
-		conditions.kstatus(false, false, "", "")
+		conditions.kstatus(arrived, "", "")
 		return status
 	}
 	conditions.finding(ready)
 	// A Secret that is not there may be on its way; a spec that cannot be used stays so.
-	conditions.kstatus(true, f.Accepted != nil, ready.Reason, ready.Message)
+	stands := progressing
+	if f.Accepted != nil {
+		stands = stalled
+	}
+	conditions.kstatus(stands, ready.Reason, ready.Message)
 	return status
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
 
@@ -18,7 +17,8 @@ type clientHealth struct {
 	state                         string
 	accepted, resolved            *lifecycle.Finding
 	ready, acceptance, resolution string // status and reason
-	kstatus                       status.Status
+	pipeline
+	acts string
 }
 
 func (h clientHealth) facts() *lifecycle.ClientFacts {
@@ -36,14 +36,14 @@ func clientTable() []clientHealth {
 	}
 	const accepted, resolved = "True Accepted", "True Resolved"
 	return []clientHealth{
-		{"all is well", nil, nil, "True Ready", accepted, resolved, status.CurrentStatus},
-		{"the endpoint cannot be used", refused("InvalidEndpoint"), nil, "False InvalidEndpoint", "False InvalidEndpoint", resolved, status.FailedStatus},
-		{"a selector cannot be used", refused("InvalidSelector"), nil, "False InvalidSelector", "False InvalidSelector", resolved, status.FailedStatus},
-		{"the method cannot be used", refused("UnsupportedMethod"), nil, "False UnsupportedMethod", "False UnsupportedMethod", resolved, status.FailedStatus},
-		{"a Secret is not there", nil, unresolved("SecretNotFound"), "False SecretNotFound", accepted, "False SecretNotFound", status.InProgressStatus},
-		{"a key is not there", nil, unresolved("SecretKeyMissing"), "False SecretKeyMissing", accepted, "False SecretKeyMissing", status.InProgressStatus},
-		{"a Secret may not be read", nil, unresolved("SecretNotConsented"), "False SecretNotConsented", accepted, "False SecretNotConsented", status.InProgressStatus},
-		{"both at once: the spec goes first", refused("InvalidEndpoint"), unresolved("SecretNotFound"), "False InvalidEndpoint", "False InvalidEndpoint", "False SecretNotFound", status.FailedStatus},
+		{"all is well", nil, nil, "True Ready", accepted, resolved, current(), nobody},
+		{"the endpoint cannot be used", refused("InvalidEndpoint"), nil, "False InvalidEndpoint", "False InvalidEndpoint", resolved, degraded(), client},
+		{"a selector cannot be used", refused("InvalidSelector"), nil, "False InvalidSelector", "False InvalidSelector", resolved, degraded(), client},
+		{"the method cannot be used", refused("UnsupportedMethod"), nil, "False UnsupportedMethod", "False UnsupportedMethod", resolved, degraded(), client},
+		{"a Secret is not there", nil, unresolved("SecretNotFound"), "False SecretNotFound", accepted, "False SecretNotFound", progresses(), client},
+		{"a key is not there", nil, unresolved("SecretKeyMissing"), "False SecretKeyMissing", accepted, "False SecretKeyMissing", progresses(), client},
+		{"a Secret may not be read", nil, unresolved("SecretNotConsented"), "False SecretNotConsented", accepted, "False SecretNotConsented", progresses(), "the Secret's owner"},
+		{"both at once: the spec goes first", refused("InvalidEndpoint"), unresolved("SecretNotFound"), "False InvalidEndpoint", "False InvalidEndpoint", "False SecretNotFound", degraded(), client},
 	}
 }
 
@@ -66,8 +66,8 @@ func TestClientStatus(t *testing.T) {
 				t.Error(diff)
 			}
 			facts.Client.Status = first
-			if computed := compute(t, facts.Client); computed.Status != row.kstatus {
-				t.Errorf("kstatus says %s, want %s", computed.Status, row.kstatus)
+			if seen := seenBy(t, facts.Client); seen != row.pipeline {
+				t.Errorf("pipelines see %+v, want %+v", seen, row.pipeline)
 			}
 			if diff := cmp.Diff(first, lifecycle.ClientStatus(facts, in(time.Hour))); diff != "" {
 				t.Errorf("a look that finds nothing new changes the status: %s", diff)

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -525,25 +524,27 @@ func consentStates() []health {
 	}
 	ends := func(f *lifecycle.Facts) { f.Credential.HasRefreshToken, f.Credential.Fingerprint = false, "" }
 	return []health{
-		{"a person is waited for, who has the link", with(inviting), "False AuthorizationRequired", status.InProgressStatus, "the person"},
-		{"a person is waited for, and the pages have no address", with(inviting, func(f *lifecycle.Facts) { f.Consent.BaseURL = "" }), "False AuthorizationRequired", status.FailedStatus, platform},
-		{"the person's code is being exchanged", with(inviting, handsOver(time.Second)), "False AuthorizationPending", status.InProgressStatus, nobody},
-		{"the person's code is being exchanged by another replica", with(inviting, handsOver(time.Second), exchanges(lifecycle.ClaimForeign, 0)), "False AuthorizationPending", status.InProgressStatus, nobody},
-		{"the person's code is being exchanged, with a token of before", with(connected, handsOver(time.Second)), "True TokenValid", status.CurrentStatus, nobody},
-		{"the person said no", with(inviting, outcome(v1alpha1.AuthorizationWasDenied)), "False AuthorizationDenied", status.InProgressStatus, "the person"},
-		{"the person said no, with a token of before", with(connected, outcome(v1alpha1.AuthorizationWasDenied)), "True TokenValid", status.CurrentStatus, nobody},
-		{"somebody else consented", with(inviting, outcome(v1alpha1.AuthorizationSubjectChanged)), "False SubjectChanged", status.InProgressStatus, "the person"},
-		{"somebody else consented, with a token of before", with(connected, outcome(v1alpha1.AuthorizationSubjectChanged)), "True SubjectChanged", status.CurrentStatus, owner},
-		{"somebody else is expected by now", with(connected, func(f *lifecycle.Facts) { f.Account.Spec.ExpectedIdentity = "bob" }), "True SubjectChanged", status.CurrentStatus, owner},
+		{"a person is waited for, who has the link", with(inviting), "False AuthorizationRequired", awaitsPerson(), person},
+		{"a person is waited for, and the pages have no address", with(inviting, func(f *lifecycle.Facts) { f.Consent.BaseURL = "" }), "False AuthorizationRequired", awaitsPerson(), platform},
+		{"a person is waited for, and the account is suspended", with(inviting, func(f *lifecycle.Facts) { f.Account.Spec.Suspend = true }), "False AuthorizationRequired", awaitsPerson(), owner},
+		{"a person is waited for, and the keyring has no keys for links", with(inviting, func(f *lifecycle.Facts) { f.Consent.KeysMissing = true }), "False AuthorizationRequired", awaitsPerson(), platform},
+		{"the person's code is being exchanged", with(inviting, handsOver(time.Second)), "False AuthorizationPending", progresses(), nobody},
+		{"the person's code is being exchanged by another replica", with(inviting, handsOver(time.Second), exchanges(lifecycle.ClaimForeign, 0)), "False AuthorizationPending", progresses(), nobody},
+		{"the person's code is being exchanged, with a token of before", with(connected, handsOver(time.Second)), "True TokenValid", current(), nobody},
+		{"the person said no", with(inviting, outcome(v1alpha1.AuthorizationWasDenied)), "False AuthorizationDenied", awaitsPerson(), person},
+		{"the person said no, with a token of before", with(connected, outcome(v1alpha1.AuthorizationWasDenied)), "True TokenValid", current(), nobody},
+		{"somebody else consented", with(inviting, outcome(v1alpha1.AuthorizationSubjectChanged)), "False SubjectChanged", awaitsPerson(), person},
+		{"somebody else consented, with a token of before", with(connected, outcome(v1alpha1.AuthorizationSubjectChanged)), "True SubjectChanged", current(), owner},
+		{"somebody else is expected by now", with(connected, func(f *lifecycle.Facts) { f.Account.Spec.ExpectedIdentity = "bob" }), "True SubjectChanged", current(), owner},
 		{"a refresh brought somebody else's access", func(f *lifecycle.Facts) lifecycle.Done {
 			with(connected)(f)
 			return lifecycle.Done{Failure: &lifecycle.Failure{Class: lifecycle.SubjectChanged, Message: "no token came"}}
-		}, "True SubjectChanged", status.CurrentStatus, owner},
-		{"nobody has approved yet", with(connected, unpublished), "False ApprovalRequired", status.InProgressStatus, owner},
-		{"the grant ends soon", with(connected, func(f *lifecycle.Facts) { f.Client.Spec.RefreshTokens.AbsoluteLifetimeSeconds = 90000 }), "True ConsentDue", status.CurrentStatus, "the person"},
-		{"more scopes are wanted than were granted", with(connected, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"read", "write"} }), "True ScopeReduced", status.CurrentStatus, "the person"},
-		{"an access token without an end, and no refresh token", with(connected, endless), "True TokenValid", status.CurrentStatus, nobody},
-		{"an access token that ends, and no refresh token", with(connected, ends, usedUp), "False ConsentDue", status.InProgressStatus, "the person"},
+		}, "True SubjectChanged", current(), owner},
+		{"nobody has approved yet", with(connected, unpublished), "False ApprovalRequired", awaitsPerson(), owner},
+		{"the grant ends soon", with(connected, func(f *lifecycle.Facts) { f.Client.Spec.RefreshTokens.AbsoluteLifetimeSeconds = 90000 }), "True ConsentDue", current(), person},
+		{"more scopes are wanted than were granted", with(connected, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"read", "write"} }), "True ScopeReduced", current(), person},
+		{"an access token without an end, and no refresh token", with(connected, endless), "True TokenValid", current(), nobody},
+		{"an access token that ends, and no refresh token", with(connected, ends, usedUp), "False ConsentDue", awaitsPerson(), person},
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
-
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
@@ -38,10 +36,13 @@ func usedUp(f *lifecycle.Facts) {
 func grantStates() []health {
 	missing := imports(lifecycle.ImportFault)
 	already := func(f *lifecycle.Facts) { missing(f); f.Import.Finding = alreadyImported() }
-	unconsented := func(f *lifecycle.Facts) {
-		missing(f)
-		f.Import.Finding = &lifecycle.Finding{Condition: v1alpha1.ConditionAuthorized, Reason: v1alpha1.ReasonSecretNotConsented, Message: "label it"}
+	unusable := func(reason string) func(*lifecycle.Facts) {
+		return func(f *lifecycle.Facts) {
+			missing(f)
+			f.Import.Finding = &lifecycle.Finding{Condition: v1alpha1.ConditionAuthorized, Reason: reason, Message: "the Secret"}
+		}
 	}
+	unconsented := unusable(v1alpha1.ReasonSecretNotConsented)
 	tokenless := func(f *lifecycle.Facts) { f.Credential.HasRefreshToken = false }
 	moved := endpoint("https://other.example:8443/token")
 	older := func(f *lifecycle.Facts) { f.HighestRotation = 5; f.Secret = lifecycle.SecretStale }
@@ -53,21 +54,25 @@ func grantStates() []health {
 		f.Account.Status.BoundTo.AccountUID = "earlier"
 	}
 	return []health{
-		{"a refresh token is held", with(rotating), "True TokenValid", status.CurrentStatus, nobody},
-		{"a refresh token is held, and another waits", with(rotating, imports(lifecycle.ImportNew)), "True TokenValid", status.CurrentStatus, nobody},
-		{"a refresh token was imported, before its first use", with(rotating, unused), "False Pending", status.InProgressStatus, nobody},
-		{"a refresh token waits for the client to be ready", with(importing, imports(lifecycle.ImportNew), func(f *lifecycle.Facts) { f.Client.Generation++ }), "False ClientNotReady", status.InProgressStatus, nobody},
-		{"no refresh token, and no access token", with(importing), "False AuthorizationRequired", status.FailedStatus, owner},
-		{"no refresh token, with an access token", with(rotating, tokenless), "True AuthorizationRequired", status.CurrentStatus, owner},
-		{"no refresh token, and the access token has expired", with(rotating, tokenless, usedUp), "False AuthorizationRequired", status.FailedStatus, owner},
-		{"the refresh token was imported by another account", with(importing, already), "False AlreadyImported", status.FailedStatus, owner},
-		{"so was one for later, while the grant lives", with(rotating, already), "True TokenValid", status.CurrentStatus, nobody},
-		{"the refresh token's owner did not consent", with(importing, unconsented), "False SecretNotConsented", status.FailedStatus, owner},
-		{"the client names another host, with a token", with(rotating, moved), "True EndpointChanged", status.CurrentStatus, client},
-		{"the client names another host, without a token", with(rotating, moved, usedUp), "False EndpointChanged", status.FailedStatus, client},
-		{"the status was rolled back, with a token", with(rotating, older), "True CredentialRolledBack", status.CurrentStatus, owner},
-		{"the status was rolled back, and its token has expired", with(rotating, older, usedUp), "False CredentialRolledBack", status.FailedStatus, owner},
-		{"a refresh token of an earlier account", with(rotating, elsewhere), "False CredentialFromElsewhere", status.FailedStatus, owner},
+		{"a refresh token is held", with(rotating), "True TokenValid", current(), nobody},
+		{"a refresh token is held, and another waits", with(rotating, imports(lifecycle.ImportNew)), "True TokenValid", current(), nobody},
+		{"a refresh token was imported, before its first use", with(rotating, unused), "False Pending", progresses(), nobody},
+		{"a refresh token waits for the client to be ready", with(importing, imports(lifecycle.ImportNew), func(f *lifecycle.Facts) { f.Client.Generation++ }), "False ClientNotReady", progresses(), nobody},
+		{"a refresh token waits for the end of a suspension", with(importing, imports(lifecycle.ImportNew), func(f *lifecycle.Facts) { f.Account.Spec.Suspend = true }), "False AuthorizationRequired", awaitsPerson(), owner},
+		{"no refresh token, and no room for the account in its namespace", with(importing, func(f *lifecycle.Facts) { f.BeyondLimit = true }), "False AuthorizationRequired", degraded(), owner},
+		{"no refresh token, and no access token", with(importing), "False AuthorizationRequired", awaitsPerson(), owner},
+		{"no refresh token, with an access token", with(rotating, tokenless), "True AuthorizationRequired", current(), owner},
+		{"no refresh token, and the access token has expired", with(rotating, tokenless, usedUp), "False AuthorizationRequired", awaitsPerson(), owner},
+		{"the refresh token was imported by another account", with(importing, already), "False AlreadyImported", degraded(), owner},
+		{"so was one for later, while the grant lives", with(rotating, already), "True TokenValid", current(), nobody},
+		{"the refresh token's owner did not consent", with(importing, unconsented), "False SecretNotConsented", degraded(), "the Secret's owner"},
+		{"the refresh token's Secret is not there", with(importing, unusable(v1alpha1.ReasonSecretNotFound)), "False SecretNotFound", progresses(), owner},
+		{"the refresh token's Secret has no such key", with(importing, unusable(v1alpha1.ReasonSecretKeyMissing)), "False SecretKeyMissing", progresses(), owner},
+		{"the client names another host, with a token", with(rotating, moved), "True EndpointChanged", current(), client},
+		{"the client names another host, without a token", with(rotating, moved, usedUp), "False EndpointChanged", degraded(), client},
+		{"the status was rolled back, with a token", with(rotating, older), "True CredentialRolledBack", current(), owner},
+		{"the status was rolled back, and its token has expired", with(rotating, older, usedUp), "False CredentialRolledBack", degraded(), owner},
+		{"a refresh token of an earlier account", with(rotating, elsewhere), "False CredentialFromElsewhere", degraded(), owner},
 	}
 }
 
@@ -75,24 +80,24 @@ func grantStates() []health {
 func refusalStates() []health {
 	var table []health
 	for _, row := range []struct {
-		class   oauth.Class
-		reason  string
-		kstatus status.Status
-		acts    string
+		class  oauth.Class
+		reason string
+		pipeline
+		acts string
 	}{
-		{oauth.RefreshTokenRejected, v1alpha1.ReasonRefreshTokenRejected, status.FailedStatus, owner},
-		{lifecycle.RefreshTokenLost, v1alpha1.ReasonRefreshTokenLost, status.FailedStatus, owner},
-		{oauth.AuthorizationRequired, v1alpha1.ReasonAuthorizationRequired, status.FailedStatus, owner},
-		{oauth.AuthorizationDenied, v1alpha1.ReasonAuthorizationDenied, status.FailedStatus, owner},
-		{oauth.OutcomeUnknown, v1alpha1.ReasonOutcomeUnknown, status.InProgressStatus, nobody},
-		{oauth.InvalidResponse, v1alpha1.ReasonInvalidResponse, status.InProgressStatus, provider},
-		{oauth.ClientRejected, v1alpha1.ReasonClientRejected, status.FailedStatus, client},
+		{oauth.RefreshTokenRejected, v1alpha1.ReasonRefreshTokenRejected, degraded(), owner},
+		{lifecycle.RefreshTokenLost, v1alpha1.ReasonRefreshTokenLost, degraded(), owner},
+		{oauth.AuthorizationRequired, v1alpha1.ReasonAuthorizationRequired, awaitsPerson(), owner},
+		{oauth.AuthorizationDenied, v1alpha1.ReasonAuthorizationDenied, degraded(), owner},
+		{oauth.OutcomeUnknown, v1alpha1.ReasonOutcomeUnknown, progresses(), nobody},
+		{oauth.InvalidResponse, v1alpha1.ReasonInvalidResponse, progresses(), provider},
+		{oauth.ClientRejected, v1alpha1.ReasonClientRejected, degraded(), client},
 	} {
 		doubtful := claimed(lifecycle.ClaimInDoubt, 1, time.Second)
 		table = append(table,
-			health{"a refresh failed, " + string(row.class) + ", with a token", refusedWith(row.class), "True " + row.reason, status.CurrentStatus, row.acts},
-			health{"a refresh failed, " + string(row.class) + ", without a token", refusedWith(row.class, usedUp), "False " + row.reason, row.kstatus, row.acts},
-			health{"a refresh failed, " + string(row.class) + ", and its claim is open", refusedWith(row.class, doubtful), "True " + row.reason, status.CurrentStatus, row.acts},
+			health{"a refresh failed, " + string(row.class) + ", with a token", refusedWith(row.class), "True " + row.reason, current(), row.acts},
+			health{"a refresh failed, " + string(row.class) + ", without a token", refusedWith(row.class, usedUp), "False " + row.reason, row.pipeline, row.acts},
+			health{"a refresh failed, " + string(row.class) + ", and its claim is open", refusedWith(row.class, doubtful), "True " + row.reason, current(), row.acts},
 		)
 	}
 	return table

@@ -19,15 +19,26 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/oauth"
 )
 
-// health is one row of the table of states: what an account is going through, what Ready says of it, what kstatus makes
-// of it, and who must act.
+// health is one row of the table of states: what an account is going through, what Ready says of it, what kstatus and Argo CD
+// make of it, and who must act.
 type health struct {
 	state   string
 	account func(f *lifecycle.Facts) lifecycle.Done
 	ready   string // status and reason
-	kstatus status.Status
-	acts    string
+	pipeline
+	acts string
 }
+
+// pipeline is what tools that wait for an object make of it: those that go by kstatus, such as Flux and Helm, and Argo CD.
+type pipeline struct {
+	kstatus status.Status
+	argo    string
+}
+
+func current() pipeline      { return pipeline{status.CurrentStatus, "Healthy"} }
+func progresses() pipeline   { return pipeline{status.InProgressStatus, "Progressing"} }
+func awaitsPerson() pipeline { return pipeline{status.InProgressStatus, "Suspended"} }
+func degraded() pipeline     { return pipeline{status.FailedStatus, "Degraded"} }
 
 // healthTable holds each state that an account can be in, once with a token that is good, once without, where both can be.
 func healthTable() []health {
@@ -48,6 +59,7 @@ const (
 	client   = "the client's owner"
 	platform = "the platform team"
 	provider = "the provider"
+	person   = "the person"
 )
 
 func then(changes ...func(f *lifecycle.Facts)) func(f *lifecycle.Facts) lifecycle.Done {
@@ -71,20 +83,22 @@ func expired(f *lifecycle.Facts) {
 
 func quietStates() []health {
 	suspend := func(f *lifecycle.Facts) { f.Account.Spec.Suspend = true }
+	beyond := func(f *lifecycle.Facts) { f.BeyondLimit = true }
 	return []health{
-		{"all is well", then(), "True TokenValid", status.CurrentStatus, nobody},
-		{"the token never expires", then(func(f *lifecycle.Facts) { f.Credential = held(ago(time.Hour), time.Time{}) }), "True TokenValid", status.CurrentStatus, nobody},
-		{"new, before the first request", then(tokenless), "False Pending", status.InProgressStatus, nobody},
-		{"the token has expired, before the next request", then(expired), "False TokenExpired", status.InProgressStatus, nobody},
-		{"the Secret is gone, before it is written again", then(func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretAbsent }), "False Pending", status.InProgressStatus, nobody},
-		{"suspended, with a token", then(suspend), "True Suspended", status.CurrentStatus, nobody},
+		{"all is well", then(), "True TokenValid", current(), nobody},
+		{"the token never expires", then(func(f *lifecycle.Facts) { f.Credential = held(ago(time.Hour), time.Time{}) }), "True TokenValid", current(), nobody},
+		{"new, before the first request", then(tokenless), "False Pending", progresses(), nobody},
+		{"the token has expired, before the next request", then(expired), "False TokenExpired", progresses(), nobody},
+		{"the Secret is gone, before it is written again", then(func(f *lifecycle.Facts) { f.Secret = lifecycle.SecretAbsent }), "False Pending", progresses(), nobody},
+		{"suspended, with a token", then(suspend), "True Suspended", current(), nobody},
 		{"suspended, and the credential was removed from the status", then(suspend, func(f *lifecycle.Facts) {
 			f.Credential, f.Secret = lifecycle.Credential{State: lifecycle.CredentialNone}, lifecycle.SecretStale
-		}), "False Suspended", status.InProgressStatus, owner},
-		{"suspended, without a token", then(expired, suspend), "False Suspended", status.InProgressStatus, owner},
-		{"a result that cannot be read, with a token", then(unread), "True ResultUnread", status.CurrentStatus, platform},
-		{"a result that cannot be read, without a token", then(expired, unread), "False ResultUnread", status.FailedStatus, platform},
-		{"beyond the limit of its namespace, without a token", then(expired, func(f *lifecycle.Facts) { f.BeyondLimit = true }), "False TooManyAccounts", status.FailedStatus, owner},
+		}), "False Suspended", awaitsPerson(), owner},
+		{"suspended, without a token", then(expired, suspend), "False Suspended", awaitsPerson(), owner},
+		{"a result that cannot be read, with a token", then(unread), "True ResultUnread", current(), platform},
+		{"a result that cannot be read, without a token", then(expired, unread), "False ResultUnread", degraded(), platform},
+		{"beyond the limit of its namespace, with a token", then(beyond), "True TooManyAccounts", current(), owner},
+		{"beyond the limit of its namespace, without a token", then(expired, beyond), "False TooManyAccounts", degraded(), owner},
 	}
 }
 
@@ -94,13 +108,13 @@ func clientStates() []health {
 	pending := func(f *lifecycle.Facts) { f.Client.Generation++ }
 	forbidden := func(f *lifecycle.Facts) { elsewhere(f); f.Client.Spec.AllowedNamespaces = nil }
 	return []health{
-		{"no client, with a token", then(missing), "True ClientNotAvailable", status.CurrentStatus, owner},
-		{"no client, without a token", then(tokenless, missing), "False ClientNotAvailable", status.InProgressStatus, owner},
-		{"a client that the namespace may not use, without a token", then(tokenless, forbidden), "False ClientNotAvailable", status.InProgressStatus, client},
-		{"the client is not ready, with a token", then(notReady), "True ClientNotReady", status.CurrentStatus, client},
-		{"the client is not ready, without a token", then(expired, notReady), "False ClientNotReady", status.InProgressStatus, client},
-		{"the client is being checked, with a token", then(pending), "True TokenValid", status.CurrentStatus, nobody},
-		{"the client is being checked, without a token", then(expired, pending), "False ClientNotReady", status.InProgressStatus, nobody},
+		{"no client, with a token", then(missing), "True ClientNotAvailable", current(), owner},
+		{"no client, without a token", then(tokenless, missing), "False ClientNotAvailable", progresses(), owner},
+		{"a client that the namespace may not use, without a token", then(tokenless, forbidden), "False ClientNotAvailable", progresses(), client},
+		{"the client is not ready, with a token", then(notReady), "True ClientNotReady", current(), client},
+		{"the client is not ready, without a token", then(expired, notReady), "False ClientNotReady", progresses(), client},
+		{"the client is being checked, with a token", then(pending), "True TokenValid", current(), nobody},
+		{"the client is being checked, without a token", then(expired, pending), "False ClientNotReady", progresses(), nobody},
 	}
 }
 
@@ -114,19 +128,19 @@ func credentialStates() []health {
 	reduced := func(f *lifecycle.Facts) { f.Credential.Scopes = []string{} }
 	exceeded := func(f *lifecycle.Facts) { elsewhere(f); exceeds(f) }
 	return []health{
-		{"the definition is too old, with a token", then(schema), "True SchemaTooOld", status.CurrentStatus, platform},
-		{"the definition is too old, without a token", then(tokenless, schema), "False SchemaTooOld", status.FailedStatus, platform},
-		{"the keyring is missing, with a token", then(state(lifecycle.CredentialKeyMissing), keyring), "True KeyringMissing", status.CurrentStatus, platform},
-		{"the keyring is missing, without a token", then(tokenless, keyring), "False KeyringMissing", status.FailedStatus, platform},
-		{"the token was sealed elsewhere", then(tokenless, state(lifecycle.CredentialElsewhere)), "False CredentialFromElsewhere", status.FailedStatus, owner},
-		{"the credential does not open, its token is still good", then(state(lifecycle.CredentialUnreadable)), "True CredentialUnreadable", status.CurrentStatus, owner},
-		{"the credential does not open, its token has expired", then(expired, state(lifecycle.CredentialUnreadable)), "False CredentialUnreadable", status.FailedStatus, owner},
-		{"the credential is of a later version", then(expired, state(lifecycle.CredentialNewerFormat)), "False CredentialUnreadable", status.FailedStatus, platform},
-		{"a scope is not allowed, with a token", then(admin), "True ScopeNotAllowed", status.CurrentStatus, owner},
-		{"a scope is not allowed, without a token", then(tokenless, admin), "False ScopeNotAllowed", status.FailedStatus, owner},
-		{"fewer scopes were granted", then(reduced), "True ScopeReduced", status.CurrentStatus, client},
-		{"fewer scopes were granted, and the token has expired", then(expired, reduced), "False TokenExpired", status.InProgressStatus, nobody},
-		{"more scopes were granted than another namespace may have", then(exceeded), "False ScopeExceeded", status.FailedStatus, client},
+		{"the definition is too old, with a token", then(schema), "True SchemaTooOld", current(), platform},
+		{"the definition is too old, without a token", then(tokenless, schema), "False SchemaTooOld", degraded(), platform},
+		{"the keyring is missing, with a token", then(state(lifecycle.CredentialKeyMissing), keyring), "True KeyringMissing", current(), platform},
+		{"the keyring is missing, without a token", then(tokenless, keyring), "False KeyringMissing", degraded(), platform},
+		{"the token was sealed elsewhere", then(tokenless, state(lifecycle.CredentialElsewhere)), "False CredentialFromElsewhere", degraded(), owner},
+		{"the credential does not open, its token is still good", then(state(lifecycle.CredentialUnreadable)), "True CredentialUnreadable", current(), owner},
+		{"the credential does not open, its token has expired", then(expired, state(lifecycle.CredentialUnreadable)), "False CredentialUnreadable", degraded(), owner},
+		{"the credential is of a later version", then(expired, state(lifecycle.CredentialNewerFormat)), "False CredentialUnreadable", degraded(), platform},
+		{"a scope is not allowed, with a token", then(admin), "True ScopeNotAllowed", current(), owner},
+		{"a scope is not allowed, without a token", then(tokenless, admin), "False ScopeNotAllowed", degraded(), owner},
+		{"fewer scopes were granted", then(reduced), "True ScopeReduced", current(), client},
+		{"fewer scopes were granted, and the token has expired", then(expired, reduced), "False TokenExpired", progresses(), nobody},
+		{"more scopes were granted than another namespace may have", then(exceeded), "False ScopeExceeded", degraded(), client},
 	}
 }
 
@@ -134,21 +148,21 @@ func credentialStates() []health {
 func requestStates() []health {
 	var table []health
 	for _, row := range []struct {
-		class   oauth.Class
-		reason  string
-		kstatus status.Status
-		acts    string
+		class  oauth.Class
+		reason string
+		pipeline
+		acts string
 	}{
-		{oauth.NotSent, v1alpha1.ReasonServerUnreachable, status.InProgressStatus, nobody},
-		{oauth.OutcomeUnknown, v1alpha1.ReasonOutcomeUnknown, status.InProgressStatus, nobody},
-		{oauth.Throttled, v1alpha1.ReasonThrottled, status.InProgressStatus, nobody},
-		{oauth.ClientRejected, v1alpha1.ReasonClientRejected, status.FailedStatus, client},
-		{oauth.RequestRejected, v1alpha1.ReasonRequestRejected, status.FailedStatus, client},
-		{oauth.RefreshTokenRejected, v1alpha1.ReasonRequestRejected, status.FailedStatus, client},
-		{oauth.AuthorizationDenied, v1alpha1.ReasonRequestRejected, status.FailedStatus, client},
-		{oauth.AuthorizationRequired, v1alpha1.ReasonRequestRejected, status.FailedStatus, client},
-		{oauth.InvalidResponse, v1alpha1.ReasonInvalidResponse, status.InProgressStatus, provider},
-		{"Sulking", v1alpha1.ReasonInvalidResponse, status.InProgressStatus, provider},
+		{oauth.NotSent, v1alpha1.ReasonServerUnreachable, progresses(), nobody},
+		{oauth.OutcomeUnknown, v1alpha1.ReasonOutcomeUnknown, progresses(), nobody},
+		{oauth.Throttled, v1alpha1.ReasonThrottled, progresses(), nobody},
+		{oauth.ClientRejected, v1alpha1.ReasonClientRejected, degraded(), client},
+		{oauth.RequestRejected, v1alpha1.ReasonRequestRejected, degraded(), client},
+		{oauth.RefreshTokenRejected, v1alpha1.ReasonRequestRejected, degraded(), client},
+		{oauth.AuthorizationDenied, v1alpha1.ReasonRequestRejected, degraded(), client},
+		{oauth.AuthorizationRequired, v1alpha1.ReasonRequestRejected, degraded(), client},
+		{oauth.InvalidResponse, v1alpha1.ReasonInvalidResponse, progresses(), provider},
+		{"Sulking", v1alpha1.ReasonInvalidResponse, progresses(), provider},
 	} {
 		failing := func(before func(f *lifecycle.Facts)) func(f *lifecycle.Facts) lifecycle.Done {
 			return func(f *lifecycle.Facts) lifecycle.Done {
@@ -159,10 +173,10 @@ func requestStates() []health {
 		due := func(f *lifecycle.Facts) { f.Credential = held(ago(50*time.Minute), in(10*time.Minute)) }
 		reducedAndExpired := func(f *lifecycle.Facts) { expired(f); f.Credential.Scopes = []string{} }
 		table = append(table,
-			health{"the request failed, " + string(row.class) + ", with a token", failing(due), "True " + row.reason, status.CurrentStatus, row.acts},
-			health{"the request failed, " + string(row.class) + ", with an expired token", failing(expired), "False " + row.reason, row.kstatus, row.acts},
-			health{"the request failed, " + string(row.class) + ", with an expired token of fewer scopes", failing(reducedAndExpired), "False " + row.reason, row.kstatus, row.acts},
-			health{"the request failed, " + string(row.class) + ", without a token", failing(tokenless), "False " + row.reason, row.kstatus, row.acts},
+			health{"the request failed, " + string(row.class) + ", with a token", failing(due), "True " + row.reason, current(), row.acts},
+			health{"the request failed, " + string(row.class) + ", with an expired token", failing(expired), "False " + row.reason, row.pipeline, row.acts},
+			health{"the request failed, " + string(row.class) + ", with an expired token of fewer scopes", failing(reducedAndExpired), "False " + row.reason, row.pipeline, row.acts},
+			health{"the request failed, " + string(row.class) + ", without a token", failing(tokenless), "False " + row.reason, row.pipeline, row.acts},
 		)
 	}
 	return table
@@ -176,12 +190,12 @@ func secretStates() []health {
 		return lifecycle.Done{PublishFinding: &lifecycle.Finding{Condition: v1alpha1.ConditionPublished, Reason: v1alpha1.ReasonSecretWriteFailed, Message: "a quota"}}
 	}
 	return []health{
-		{"the Secret is another's", then(tokenless, foreign), "False SecretOwnedByOther", status.FailedStatus, owner},
-		{"the Secret was ours and is another's", then(foreign), "False SecretOwnedByOther", status.FailedStatus, owner},
-		{"the Secret cannot be made as the spec says", then(tokenless, impossible), "False SecretTooLarge", status.FailedStatus, owner},
-		{"the Secret was made and cannot be any more", then(impossible), "False SecretTooLarge", status.FailedStatus, owner},
-		{"what the Secret is to hold makes no sense", then(tokenless, impossible, func(f *lifecycle.Facts) { f.SecretFault.Reason = v1alpha1.ReasonInvalidSecretData }), "False InvalidSecretData", status.FailedStatus, owner},
-		{"the Secret cannot be written", refused, "False SecretWriteFailed", status.InProgressStatus, owner},
+		{"the Secret is another's", then(tokenless, foreign), "False SecretOwnedByOther", degraded(), owner},
+		{"the Secret was ours and is another's", then(foreign), "False SecretOwnedByOther", degraded(), owner},
+		{"the Secret cannot be made as the spec says", then(tokenless, impossible), "False SecretTooLarge", degraded(), owner},
+		{"the Secret was made and cannot be any more", then(impossible), "False SecretTooLarge", degraded(), owner},
+		{"what the Secret is to hold makes no sense", then(tokenless, impossible, func(f *lifecycle.Facts) { f.SecretFault.Reason = v1alpha1.ReasonInvalidSecretData }), "False InvalidSecretData", degraded(), owner},
+		{"the Secret cannot be written", refused, "False SecretWriteFailed", progresses(), owner},
 	}
 }
 
@@ -198,8 +212,8 @@ func TestHealth(t *testing.T) {
 				if ready := said(facts.Account.Status, v1alpha1.ConditionReady); ready != row.ready {
 					t.Errorf("Ready is %q, want %q", ready, row.ready)
 				}
-				if computed := compute(t, facts.Account); computed.Status != row.kstatus {
-					t.Errorf("kstatus says %s (%s), want %s", computed.Status, computed.Message, row.kstatus)
+				if seen := seenBy(t, facts.Account); seen != row.pipeline {
+					t.Errorf("pipelines see %+v, want %+v", seen, row.pipeline)
 				}
 				if err := wellFormed(facts, facts.Account.Status); err != nil {
 					t.Error(err)
@@ -209,26 +223,38 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// kstatus sees what an API server would show it.
-func compute(t *testing.T, object any) *status.Result {
+// seenBy is what pipelines make of an object, as an API server would show it to them.
+func seenBy(t *testing.T, object any) pipeline {
 	t.Helper()
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		t.Fatal(err)
 	}
+	kind := "ConnectedAccount"
+	if _, is := object.(*v1alpha1.OAuthClient); is {
+		kind = "OAuthClient"
+	}
 	computed, err := status.Compute(&unstructured.Unstructured{Object: content})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return computed
+	argo, _ := argoHealth(t, kind, content)
+	return pipeline{computed.Status, argo}
 }
 
 func TestHealthBeforeTheOperatorHasLooked(t *testing.T) {
 	t.Parallel()
 	account := fresh().Account
 	account.Status.ObservedGeneration = new(int64(-1)) // the definition's default
-	if computed := compute(t, account); computed.Status != status.InProgressStatus {
-		t.Errorf("kstatus says %s", computed.Status)
+	if seen := seenBy(t, account); seen != progresses() {
+		t.Errorf("pipelines see %+v", seen)
+	}
+	// Nor is what it said of an earlier spec worth anything.
+	account = healthy().Account
+	account.Status = lifecycle.Status(healthy(), lifecycle.Done{}, noon())
+	account.Generation++
+	if seen := seenBy(t, account); seen != progresses() {
+		t.Errorf("of an edited account, pipelines see %+v", seen)
 	}
 }
 

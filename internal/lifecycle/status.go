@@ -264,7 +264,31 @@ func (c conditionSetter) ready(f *Facts, others []metav1.Condition) {
 		status = metav1.ConditionTrue
 	}
 	c.set(v1alpha1.ConditionReady, status, reason, message)
-	c.kstatus(!usable, stalls(reason) && (!waitsForPerson(reason) || f.Account.Status.AuthorizationURL == ""), reason, message)
+	c.kstatus(standingOf(f, usable, reason), reason, message)
+}
+
+// standing is where an account, or a client, stands on its way to being ready.
+type standing int
+
+const (
+	arrived standing = iota
+	progressing
+	waiting
+	stalled
+)
+
+// standingOf tells what a pipeline that waits for the account is to make of it.
+func standingOf(f *Facts, usable bool, reason string) standing {
+	switch {
+	case usable:
+		return arrived
+	case waitsForPerson(f, reason):
+		return waiting
+	case stalls(reason):
+		return stalled
+	default:
+		return progressing
+	}
 }
 
 // publishedToken is the credential, with the times of the token in the Secret. What cannot be opened now was published
@@ -283,17 +307,22 @@ func publishedToken(f *Facts) Credential {
 	return token
 }
 
-// kstatus sets Reconciling or Stalled, each only while True, and neither while the account is ready.
-func (c conditionSetter) kstatus(unready, stalled bool, reason, message string) {
-	if unready && stalled {
-		c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
-	} else {
+// kstatus sets Reconciling or Stalled, each only while True, and neither where all is well.
+func (c conditionSetter) kstatus(stands standing, reason, message string) {
+	if stands != stalled {
 		meta.RemoveStatusCondition(c.conditions, v1alpha1.ConditionStalled)
 	}
-	if unready && !stalled {
-		c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, message)
-	} else {
+	if stands == arrived || stands == stalled {
 		meta.RemoveStatusCondition(c.conditions, v1alpha1.ConditionReconciling)
+	}
+	switch stands {
+	case arrived:
+	case progressing:
+		c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, message)
+	case waiting:
+		c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonWaiting, message)
+	case stalled:
+		c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
 	}
 }
 
@@ -314,13 +343,16 @@ func firstFailing(conditions []metav1.Condition) (reason, message string) {
 	return reason, message
 }
 
-// waitsForPerson: a person mends it who follows the link. An account that waits for one is on its way, and nothing that has to
-// be rolled back.
-func waitsForPerson(reason string) bool {
+// waitsForPerson: the operator goes on once a person has consented, approved, or ended the suspension. Such an account is on its
+// way, and nothing that has to be rolled back. Where a grant has ended or was refused, that is so while there is a link to
+// follow; without one, the operator does not know whether anybody ever can.
+func waitsForPerson(f *Facts, reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied, v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost,
+	case v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonApprovalRequired, v1alpha1.ReasonSuspended:
+		return tooManyAccounts(f) == nil
+	case v1alpha1.ReasonAuthorizationDenied, v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost,
 		v1alpha1.ReasonCredentialRolledBack, v1alpha1.ReasonEndpointChanged, v1alpha1.ReasonSubjectChanged, v1alpha1.ReasonConsentDue:
-		return true
+		return f.Account.Status.AuthorizationURL != ""
 	default:
 		return false
 	}

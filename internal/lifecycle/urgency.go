@@ -48,7 +48,7 @@ func Urgency(account *v1alpha1.ConnectedAccount, at time.Time) int {
 		return UrgencyIdle
 	case status.Claim.ID != "":
 		return UrgencyInDoubt
-	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionStalled):
+	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionStalled), personAwaited(status):
 		return UrgencyIdle // until somebody acts
 	case !ready || status.ExpirationTime != nil && !at.Before(status.ExpirationTime.Time):
 		if status.Failures.Count > 0 {
@@ -66,4 +66,10 @@ func Urgency(account *v1alpha1.ConnectedAccount, at time.Time) int {
 	default:
 		return UrgencyRelaxed
 	}
+}
+
+// personAwaited: a person's part was missing when the account was last looked at, and what they bring has not come since.
+func personAwaited(status *v1alpha1.ConnectedAccountStatus) bool {
+	reconciling := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReconciling)
+	return reconciling != nil && reconciling.Reason == v1alpha1.ReasonWaiting && status.Authorization.HandOver.ID == ""
 }

@@ -38,6 +38,10 @@ func TestUrgencyFollowsTheSlack(t *testing.T) {
 	keyless.KeyringMissing = true
 	inDoubt := rotating()
 	claim(inDoubt, lifecycle.ClaimInDoubt, 1, time.Minute)
+	invited := func(changes ...func(*v1alpha1.ConnectedAccount)) *v1alpha1.ConnectedAccount {
+		return after(inviting(), changes...)
+	}
+	consented := func(a *v1alpha1.ConnectedAccount) { a.Status.Authorization.HandOver.ID = "1" }
 	suspend := func(a *v1alpha1.ConnectedAccount) { a.Spec.Suspend = true }
 	remove := func(a *v1alpha1.ConnectedAccount) { a.DeletionTimestamp = when(noon()) }
 	for name, c := range map[string]struct {
@@ -59,6 +63,8 @@ func TestUrgencyFollowsTheSlack(t *testing.T) {
 		"one that is suspended, and in doubt":                    {after(inDoubt, suspend), lifecycle.UrgencyIdle},
 		"one that is being deleted":                              {after(due(time.Minute), remove), lifecycle.UrgencyIdle},
 		"one that waits for somebody to act":                     {after(keyless), lifecycle.UrgencyIdle},
+		"one that waits for a person":                            {invited(), lifecycle.UrgencyIdle},
+		"one whose person has just consented":                    {invited(consented), lifecycle.UrgencyTokenless},
 		"one whose refresh time somebody took out of the status": {after(due(time.Minute), func(a *v1alpha1.ConnectedAccount) { a.Status.NextRefreshTime = nil }), lifecycle.UrgencyIdle},
 		"one whose expiry somebody took out of the status":       {after(due(time.Minute), func(a *v1alpha1.ConnectedAccount) { a.Status.ExpirationTime = nil }), lifecycle.UrgencyIdle},
 		"one whose conditions somebody took out of the status":   {after(healthy(), func(a *v1alpha1.ConnectedAccount) { a.Status.Conditions = nil }), lifecycle.UrgencyTokenless},

@@ -124,6 +124,20 @@ func (j *Journal) Holds(uid string) bool {
 	return j.held[uid] > 0
 }
 
+// JournalUse is how full a journal is.
+type JournalUse struct {
+	// Waiting are the results that wait to be kept, and files that are not ours and take room all the same; Reserved is the room
+	// that is taken for requests that are under way. Together they never exceed Limit.
+	Waiting, Reserved, Limit int
+}
+
+// Use tells how full the journal is. It asks memory alone.
+func (j *Journal) Use() JournalUse {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return JournalUse{Waiting: len(j.entries) + j.foreign, Reserved: len(j.slots), Limit: j.maxEntries}
+}
+
 // Close waits until everything that was written is synced to the disk, and gives the folder free. Slots that are
 // still open cannot be written any more. The error is the first that any sync has met; the folder is free all the same.
 // A second Close does nothing.

@@ -211,6 +211,13 @@ func TestThereIsNeverMoreThanTheRoom(t *testing.T) {
 	for i := range room - 1 {
 		writeEntry(t, journal, acme(), fmt.Sprintf("c-%d", i), sealed)
 	}
+	use := func(want seal.JournalUse) {
+		t.Helper()
+		if got := journal.Use(); got != want {
+			t.Errorf("the journal's use is %+v, want %+v", got, want)
+		}
+	}
+	use(seal.JournalUse{Waiting: room - 1, Limit: room})
 	full := func(when, claimID string) {
 		t.Helper()
 		if _, err := journal.Reserve(acme(), claimID); !errors.Is(err, seal.ErrJournalFull) {
@@ -219,7 +226,9 @@ func TestThereIsNeverMoreThanTheRoom(t *testing.T) {
 	}
 	slot := reserve(t, journal, acme(), "one-more")
 	full("entries and a slot", "two-more")
+	use(seal.JournalUse{Waiting: room - 1, Reserved: 1, Limit: room})
 	slot.Release()
+	use(seal.JournalUse{Waiting: room - 1, Limit: room})
 	writeEntry(t, journal, acme(), "two-more", sealed)
 	full("entries", "three-more")
 	if err := journal.Remove(acme().UID, "c-0"); err != nil {
@@ -230,6 +239,7 @@ func TestThereIsNeverMoreThanTheRoom(t *testing.T) {
 		t.Fatal("a foreign file is not reported")
 	}
 	full("entries and a foreign file", "three-more")
+	use(seal.JournalUse{Waiting: room, Limit: room})
 	if err := journal.Close(); err != nil {
 		t.Fatal(err)
 	}
