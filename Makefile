@@ -22,15 +22,15 @@ RUN ?=
 # runs in processes of its own is not seen that way, so such tests read this variable: it changes with every source file.
 inputs = $$(git ls-files -z --cached --others --exclude-standard -- ':!docs' ':!*.md' | xargs -0 cat -- 2>/dev/null | git hash-object --stdin)
 
-MODULES := . hack/controlplane hack/tools test/authserver
+MODULES := . hack/controlplane hack/tools test/authserver test/envoycheck
 
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: build controlplane tools authserver ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+test: build controlplane tools authserver envoycheck ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' ENVOYCHECK='$(CURDIR)/bin/envoycheck/envoycheck' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  RACE='$(RACE)' COUNT='$(COUNT)' RUN='$(RUN)' hack/test.sh $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: browser
@@ -113,6 +113,10 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 .PHONY: authserver
 authserver: ## Build the authorization server that the end-to-end tests connect to, once.
 	@test/authserver/build.sh
+
+.PHONY: envoycheck
+envoycheck: ## Build the program that reads Envoy's files as Envoy's API defines them, once.
+	@test/envoycheck/build.sh
 
 .PHONY: tools
 tools: ## Build controller-gen, crd-ref-docs, kustomize and golangci-lint, once.
