@@ -56,6 +56,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"a target that is gone":                   {"run `make nothing`", "make nothing"},
 		"a variable that no target reads":         {"run `make test NOTHING=1`", "NOTHING"},
 		"a flag that is gone":                     {"set `--nothing`", "--nothing"},
+		"a flag of the provider that is gone":     {"`bin/demo/provider --nothing`", "--nothing"},
 		"a flag that is gone, in a manifest":      {"```yaml\nargs:\n- --nothing=1\n```", "--nothing"},
 		"a metric that is gone":                   {"oauth_operator_nothing_total", "oauth_operator_nothing_total"},
 		"a reason that is gone":                   {"the reason `RefreshTokenForgotten`", "RefreshTokenForgotten"},
@@ -394,7 +395,11 @@ func checkFlags(d document, known *tree) []string {
 		}
 		for _, word := range words {
 			name, _, _ := strings.Cut(strings.Trim(word, `"',[]`), "=")
-			if shape.MatchString(name) && !known.flags[name] {
+			flags := known.flags
+			if words[0] == "bin/demo/provider" {
+				flags = known.providerFlags
+			}
+			if shape.MatchString(name) && !flags[name] {
 				all = append(all, d.complain(command, "there is no flag %s", name))
 			}
 		}
