@@ -37,7 +37,7 @@ func TestGettingStarted(t *testing.T) {
 	n.step("3 The client", "client.yaml")
 	n.step("4 A token", "account.yaml")
 	n.step("5 A workload", "")
-	if got := n.typeAll("Without a cluster", "--cacert"); !strings.Contains(got, "invoices") {
+	if got := n.typeAll("Without a cluster", "--cacert"); !strings.Contains(got, "inv_1") {
 		t.Errorf("the API answers %q", got)
 	}
 
@@ -66,13 +66,16 @@ func arrive(t *testing.T) *newcomer {
 		t.Fatal(err)
 	}
 	folder := t.TempDir()
-	return &newcomer{
+	n := &newcomer{
 		t: t, played: played, doc: string(doc), folder: folder,
 		instead: strings.NewReplacer("/tmp/my-provider", filepath.Join(folder, "my-provider"), "kubectl create namespace shop\n", ""),
 		env: []string{
 			"KUBECONFIG=" + developer, "PATH=" + filepath.Dir(played.Cluster.Kubectl) + ":" + os.Getenv("PATH"), "HOME=" + folder, "CLIENT_SECRET=my-secret",
 		},
 	}
+	// A demo has been there for a minute.
+	n.shell("kubectl -n shop wait oauthclients.oauth-operator.dev/smartbills-consent --for=jsonpath='{.status.redirectURI}' --timeout=60s")
+	return n
 }
 
 // startProvider types the lines that begin with the redirect URI, and starts their last one beside everything else, on a free port.
