@@ -153,7 +153,7 @@ func TestTheArithmeticOfALead(t *testing.T) {
 	checked := 0
 	for line := range strings.Lines(readDocument(t, "docs/consuming.md").text) {
 		cells := cellsOf(line)
-		if len(cells) != 5 || !regexp.MustCompile(`^[0-9]+ [hms]`).MatchString(cells[0]) {
+		if len(cells) != 5 || !regexp.MustCompile(`^\d+ [hms]`).MatchString(cells[0]) {
 			continue
 		}
 		checked++
