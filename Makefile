@@ -28,15 +28,15 @@ VERSION ?= dev
 IMAGE ?= oauth-operator
 ARCHITECTURES := amd64,arm64
 
-MODULES := . hack/controlplane hack/tools hack/helm hack/image test/authserver
+MODULES := . hack/controlplane hack/tools hack/helm hack/image test/authserver test/envoycheck
 
 .PHONY: help
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: build controlplane tools authserver helm ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' HELM='$(CURDIR)/bin/helm' PROMETHEUS='$(CURDIR)/bin/prometheus' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+test: build controlplane tools authserver envoycheck helm ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' ENVOYCHECK='$(CURDIR)/bin/envoycheck/envoycheck' HELM='$(CURDIR)/bin/helm' PROMETHEUS='$(CURDIR)/bin/prometheus' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  RACE='$(RACE)' COUNT='$(COUNT)' RUN='$(RUN)' hack/test.sh $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: browser
@@ -158,6 +158,10 @@ helm: ## Build Helm, once.
 .PHONY: authserver
 authserver: ## Build the authorization server that the end-to-end tests connect to, once.
 	@test/authserver/build.sh
+
+.PHONY: envoycheck
+envoycheck: ## Build the program that reads Envoy's files as Envoy's API defines them, once.
+	@test/envoycheck/build.sh
 
 .PHONY: tools
 tools: ## Build controller-gen, crd-ref-docs, kustomize and golangci-lint, once.

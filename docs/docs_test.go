@@ -11,13 +11,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	strictjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 )
 
 const (
@@ -54,12 +57,16 @@ func TestFaultsAreFound(t *testing.T) {
 		"a target that is gone":                   {"run `make nothing`", "make nothing"},
 		"a variable that no target reads":         {"run `make test NOTHING=1`", "NOTHING"},
 		"a flag that is gone":                     {"set `--nothing`", "--nothing"},
+		"a flag of the provider that is gone":     {"`bin/demo/provider --nothing`", "--nothing"},
 		"a flag that is gone, in a manifest":      {"```yaml\nargs:\n- --nothing=1\n```", "--nothing"},
 		"a metric that is gone":                   {"oauth_operator_nothing_total", "oauth_operator_nothing_total"},
 		"a reason that is gone":                   {"the reason `RefreshTokenForgotten`", "RefreshTokenForgotten"},
 		"a test by an id that no test has":        {"see S99", "S99"},
 		"a manifest with an unknown field":        {"```yaml\nkind: OAuthClient\nspec: {clientId: mine}\n```", "clientId"},
 		"a code span that goes over a line break": {"some `code\nspan`", "code span"},
+		"a file that is shown otherwise":          {"<!-- the file go.mod -->\n```text\nmodule other\n```", "go.mod"},
+		"a file that is announced and not shown":  {"<!-- the file go.mod -->\n\nHere it is:", "go.mod"},
+		"a file that is shown and is gone":        {"<!-- the file gone.txt -->\n```text\n```", "gone.txt"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,6 +145,66 @@ func TestSecurityClaimsAreShown(t *testing.T) {
 	}
 	if claims == 0 {
 		t.Error("there are no claims")
+	}
+}
+
+// Every example is shown, so that no test runs one that nobody reads.
+func TestEveryExampleIsShown(t *testing.T) {
+	t.Parallel()
+	const folder = "examples/consumers"
+	known := slices.Collect(maps.Values(shown(readDocument(t, "docs/consuming.md"))))
+	err := filepath.WalkDir(filepath.Join(root, filepath.FromSlash(folder)), func(name string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		if relative, err := filepath.Rel(root, name); err != nil || !slices.Contains(known, filepath.ToSlash(relative)) {
+			t.Errorf("docs/consuming.md does not show %s", name)
+		}
+		return nil
+	})
+	if err != nil || len(known) == 0 {
+		t.Errorf("%d examples, %v", len(known), err)
+	}
+}
+
+// The table of leads is what the operator does: the lead of a token is never shorter than it says, and what is left is computed.
+func TestTheArithmeticOfALead(t *testing.T) {
+	t.Parallel()
+	const request, mount = 30 * time.Second, 2 * time.Minute
+	duration := func(text string) time.Duration {
+		parsed, err := time.ParseDuration(strings.ReplaceAll(text, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parsed
+	}
+	checked := 0
+	for line := range strings.Lines(readDocument(t, "docs/consuming.md").text) {
+		cells := cellsOf(line)
+		if len(cells) != 5 || !regexp.MustCompile(`^\d+ [hms]`).MatchString(cells[0]) {
+			continue
+		}
+		checked++
+		issued, lifetime := time.Unix(1_800_000_000, 0), duration(cells[0])
+		for _, each := range []struct {
+			asked      time.Duration
+			lead, left string
+		}{{0, cells[1], cells[2]}, {lifetime, cells[3], cells[4]}} {
+			lead := duration(each.lead)
+			for uid := range 100 { // the spread is earlier only, by a hash
+				expiration := issued.Add(lifetime)
+				got := expiration.Sub(lifecycle.RefreshTime(strconv.Itoa(uid), issued, expiration, each.asked))
+				if got < lead || got > lead+(lifetime-lead)/10+time.Second {
+					t.Errorf("a token of %s is refreshed %s before its end, and the table says %s", cells[0], got, each.lead)
+				}
+			}
+			if left := lead - request - mount; left != duration(each.left) {
+				t.Errorf("of %s, %s are left, and the table says %s", each.lead, left, each.left)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("there is no such table")
 	}
 }
 
@@ -223,7 +290,7 @@ func parseDocument(name, content string) document {
 func complaints(d document, known *tree) []string {
 	var all []string
 	for _, check := range []func(document, *tree) []string{
-		checkSpans, checkLinks, checkPaths, checkTargets, checkFlags, checkMetrics, checkNames, checkTests, checkManifests,
+		checkSpans, checkLinks, checkPaths, checkTargets, checkFlags, checkMetrics, checkNames, checkTests, checkManifests, checkShown,
 	} {
 		all = append(all, check(d, known)...)
 	}
@@ -313,6 +380,9 @@ func checkPaths(d document, known *tree) []string {
 				(strings.Contains(word, "/") || file.MatchString(word))
 			first, _, _ := strings.Cut(word, "/")
 			strict := len(words) == 1 && slices.ContainsFunc(d.spans, func(s text) bool { return s == command })
+			if first == "bin" { // what is built: it is there, or it is not yet
+				continue
+			}
 			if isPath && (strict || strings.Contains(word, "/") && known.folders[first]) && !exists(word) {
 				all = append(all, d.complain(command, "there is no %s", word))
 			}
@@ -353,7 +423,11 @@ func checkFlags(d document, known *tree) []string {
 		}
 		for _, word := range words {
 			name, _, _ := strings.Cut(strings.Trim(word, `"',[]`), "=")
-			if shape.MatchString(name) && !known.flags[name] && !known.pluginFlags[name] {
+			flags := known.flags
+			if words[0] == "bin/demo/provider" {
+				flags = known.providerFlags
+			}
+			if shape.MatchString(name) && !flags[name] && !known.pluginFlags[name] {
 				all = append(all, d.complain(command, "there is no flag %s", name))
 			}
 		}
@@ -396,6 +470,36 @@ func checkTests(d document, known *tree) []string {
 			if !known.hasTest(id) {
 				all = append(all, d.complain(text{line: i + 1}, "there is no test of %s", id))
 			}
+		}
+	}
+	return all
+}
+
+// shown are the files that a document shows, by the line of the comment that announces each: <!-- the file NAME -->.
+func shown(d document) map[int]string {
+	announcement := regexp.MustCompile(`^<!-- the file (\S+) -->$`)
+	all := map[int]string{}
+	for _, line := range d.prose {
+		if found := announcement.FindStringSubmatch(line.content); found != nil {
+			all[line.line] = found[1]
+		}
+	}
+	return all
+}
+
+// checkShown wants a file that is announced to be the code block that follows, letter by letter.
+func checkShown(d document, _ *tree) []string {
+	var all []string
+	for line, name := range shown(d) {
+		at := text{line: line}
+		content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+		if err != nil {
+			all = append(all, d.complain(at, "there is no %s to show", name))
+			continue
+		}
+		block := slices.IndexFunc(d.blocks, func(block text) bool { return block.line == line+1 })
+		if block < 0 || d.blocks[block].content != string(content) {
+			all = append(all, d.complain(at, "the block below is not %s as it is now", name))
 		}
 	}
 	return all

@@ -18,10 +18,10 @@ type tree struct {
 	makefile string
 	// targets are those of the Makefile; folders those of the root.
 	targets, folders map[string]bool
-	// flags are the operator's, and pluginFlags those of kubectl oauth, with two dashes.
-	flags, pluginFlags map[string]bool
-	metrics            map[string]bool
-	reasons            map[string]bool
+	// flags are the operator's, pluginFlags those of kubectl oauth, and providerFlags those of the tests' provider, with two dashes.
+	flags, pluginFlags, providerFlags map[string]bool
+	metrics                           map[string]bool
+	reasons                           map[string]bool
 	// names are declared in api, internal and test, or are values of constants there; imports are paths of packages.
 	names, imports map[string]bool
 	// tests are names and comments of test functions, and all texts in test files: names of specs, entries and subtests.
@@ -45,7 +45,7 @@ func (k *tree) hasTest(name string) bool {
 func readTree(t *testing.T) *tree {
 	t.Helper()
 	known := &tree{
-		targets: map[string]bool{}, folders: map[string]bool{}, flags: map[string]bool{}, pluginFlags: map[string]bool{}, metrics: map[string]bool{},
+		targets: map[string]bool{}, folders: map[string]bool{}, flags: map[string]bool{}, pluginFlags: map[string]bool{}, providerFlags: map[string]bool{}, metrics: map[string]bool{},
 		reasons: map[string]bool{}, names: map[string]bool{}, imports: map[string]bool{}, tests: map[string]bool{},
 	}
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
@@ -91,10 +91,12 @@ func (k *tree) visit(name string, entry os.DirEntry, err error) error {
 	case strings.HasSuffix(name, "_test.go"):
 		k.takeTests(file)
 	case folder == "cmd/oauth-operator":
-		k.takeFlags(file)
+		takeFlags(file, k.flags)
 	case folder == "internal/plugin":
 		k.takePluginFlags(file)
 		k.takeNames(file, folder)
+	case folder == "test/provider/cmd/provider":
+		takeFlags(file, k.providerFlags)
 	case strings.HasPrefix(folder, "api/"), strings.HasPrefix(folder, "internal/"), strings.HasPrefix(folder, "test/"):
 		k.takeNames(file, folder)
 	}
@@ -118,7 +120,7 @@ func (k *tree) takeTests(file *ast.File) {
 }
 
 // takeFlags looks for calls such as flags.BoolVar(&to, "name", false, "usage").
-func (k *tree) takeFlags(file *ast.File) {
+func takeFlags(file *ast.File, into map[string]bool) {
 	const least = 3 // name, default and usage
 	ast.Inspect(file, func(node ast.Node) bool {
 		call, is := node.(*ast.CallExpr)
@@ -134,7 +136,7 @@ func (k *tree) takeFlags(file *ast.File) {
 		}
 		for _, argument := range call.Args {
 			if name, is := literal(argument); is {
-				k.flags["--"+name] = true
+				into["--"+name] = true
 				break
 			}
 		}
@@ -142,7 +144,7 @@ func (k *tree) takeFlags(file *ast.File) {
 	})
 	for _, imported := range file.Imports {
 		if strings.HasSuffix(imported.Path.Value, `/pkg/client/config"`) {
-			k.flags["--kubeconfig"] = true // that package registers it
+			into["--kubeconfig"] = true // that package registers it
 		}
 	}
 }

@@ -240,7 +240,7 @@ func envoyReads(t *testing.T, folder string) string {
 			} `json:"generic_secret"`
 		} `json:"resources"`
 	}
-	if err := yaml.Unmarshal([]byte(content(t, folder, "envoy-secret")), &file); err != nil || len(file.Resources) != 1 {
+	if err := yaml.Unmarshal([]byte(content(t, folder, "envoy-secret.yaml")), &file); err != nil || len(file.Resources) != 1 {
 		t.Fatalf("%v, %+v", err, file)
 	}
 	return strings.TrimPrefix(file.Resources[0].Secret.Secret.Inline, "Bearer ")
