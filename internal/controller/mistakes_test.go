@@ -82,7 +82,9 @@ func newcomersMistakes() []TableEntry {
 			},
 			reason: "ClientNotReady", names: "there is no Secret of-NAMESPACE in this namespace", prints: "create it",
 			diagnosis: "SecretNotFound", sees: "There is one of that name in the namespace ELSEWHERE",
-			mend: func(ctx context.Context, s *stage, _ *manifests) { s.create(ctx, s.credentialSecret("of-"+s.namespace)) },
+			mend: func(ctx context.Context, s *stage, _ *manifests) {
+				s.create(ctx, s.credentialSecret("of-"+s.namespace))
+			},
 		}),
 		Entry("another key", mistake{
 			spoil: rewrite(func(data map[string]string) {
