@@ -75,10 +75,16 @@ func newcomersMistakes() []TableEntry {
 			mend:      func(ctx context.Context, s *stage, _ *manifests) { s.create(ctx, s.credentialSecret("mine")) },
 		}),
 		Entry("a Secret in another namespace", mistake{
-			spoil:  func(ctx context.Context, s *stage, m *manifests) { m.secret.Namespace = s.otherNamespace(ctx) },
-			reason: "ClientNotReady", names: "there is no Secret mine in this namespace", prints: "create it",
+			spoil: func(ctx context.Context, s *stage, m *manifests) {
+				// Other specs have Secrets, too: none of theirs may be found in place of this one.
+				m.secret.Namespace, m.secret.Name = s.otherNamespace(ctx), "of-"+s.namespace
+				m.owner.Spec.Authentication.ClientSecretRef.Name = m.secret.Name
+			},
+			reason: "ClientNotReady", names: "there is no Secret of-NAMESPACE in this namespace", prints: "create it",
 			diagnosis: "SecretNotFound", sees: "There is one of that name in the namespace ELSEWHERE",
-			mend: func(ctx context.Context, s *stage, _ *manifests) { s.create(ctx, s.credentialSecret("mine")) },
+			mend: func(ctx context.Context, s *stage, _ *manifests) {
+				s.create(ctx, s.credentialSecret("of-"+s.namespace))
+			},
 		}),
 		Entry("another key", mistake{
 			spoil: rewrite(func(data map[string]string) {

@@ -116,7 +116,8 @@ func advised(f *accountFacts, condition *metav1.Condition, at level) finding {
 	asked, printed := printedIn(f.account, condition.Message)
 	if printed {
 		// The line itself comes below the message, where it can be copied.
-		found.Message, _, _ = strings.Cut(condition.Message, ": kubectl ")
+		before, _, _ := strings.Cut(condition.Message, ": kubectl ")
+		found.Message = before + ":"
 	}
 	found.Commands = commands(f, condition.Reason)
 	switch {
@@ -127,7 +128,7 @@ func advised(f *accountFacts, condition *metav1.Condition, at level) finding {
 		found.Commands = []string{own("adopt", f.account)}
 	}
 	if more := details(f, condition.Reason); more != "" {
-		found.Message += ". " + more
+		found.Message = strings.TrimSuffix(found.Message, ":") + ". " + more
 	}
 	return found
 }

@@ -310,7 +310,7 @@ func strips(t *testing.T, played *stage.Stage, at *desk) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(played.Dir, "hostile.json")
-	if err := os.WriteFile(file, patch, 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(escaped(string(patch))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := played.Kubectl(t.Context(), admin(played), "patch", "connectedaccount", deniedSample, "--namespace="+stage.Namespace, "--subresource=status", "--type=json", "--patch-file="+file); err != nil {
@@ -325,4 +325,17 @@ func strips(t *testing.T, played *stage.Stage, at *desk) {
 	}
 	at.types("", "status", "-o", "json").wants(t, plugin.ExitDone, "fine really")
 	at.types("", "authorize", deniedSample).wants(t, plugin.ExitWrong, "is not opened: it names no host")
+}
+
+// escaped writes JSON in ASCII: kubectl takes no other control characters.
+func escaped(text string) string {
+	var ascii strings.Builder
+	for _, each := range text {
+		if each > unicode.MaxASCII {
+			fmt.Fprintf(&ascii, "\\u%04x", each)
+			continue
+		}
+		ascii.WriteRune(each)
+	}
+	return ascii.String()
 }
