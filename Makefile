@@ -52,7 +52,7 @@ fuzz: ## Fuzz every parser of what strangers write, one after the other, each fo
 	@hack/fuzz.sh '$(or $(FUZZTIME),10m)' $(PACKAGES)
 
 .PHONY: test-faults
-test-faults: build controlplane ## Kill, stop and cut off the real operator at every point of a rotation, and judge what was lost. SEED=1. Twenty minutes.
+test-faults: build controlplane ## Kill, stop and cut off the real operator at every point of a rotation and of a consent, and judge what was lost. SEED=1. Twenty minutes.
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./test/faults
 	@hack/mutants/build.sh bin/mutants > bin/mutants.flags
 	@KUBEBUILDER_ASSETS='$(ASSETS)' bin/faults --full --seed=$(or $(SEED),1) --operator=bin/oauth-operator --expect-losses $$(cat bin/mutants.flags)

@@ -8,8 +8,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 pure='/internal/lifecycle$'
+# These take minutes each. They begin first, in this order, so that the others run beside them and nothing runs alone at the end.
+slow=(/internal/controller /test/e2e /internal/oauth /test/stories)
 flags=(${COUNT:+"-count=$COUNT"} ${RUN:+-run "$RUN"})
 mapfile -t packages < <(go list -e "$@")
+# ordered prints those that are slow, then the others.
+ordered() {
+  local ending
+  for ending in "${slow[@]}"; do printf '%s\n' "${packages[@]}" | grep -E "$ending\$" || true; done
+  printf '%s\n' "${packages[@]}" | grep -vE "($(IFS='|'; echo "${slow[*]}"))\$"
+}
 
 failed=0
 # run tests the packages whose names come in, if there are any.
@@ -19,5 +27,5 @@ run() {
   [ ${#selected[@]} -eq 0 ] || go test -json -p 2 -timeout 20m "$@" "${flags[@]}" "${selected[@]}" || failed=1
 }
 run < <(printf '%s\n' "${packages[@]}" | grep -E "$pure")
-run ${RACE:+"$RACE"} < <(printf '%s\n' "${packages[@]}" | grep -vE "$pure")
+run ${RACE:+"$RACE"} < <(ordered | grep -vE "$pure")
 exit $failed

@@ -427,6 +427,11 @@ type Authorization struct {
 	// lastOutcome is what came of the last attempt.
 	// +optional
 	LastOutcome AuthorizationOutcome `json:"lastOutcome,omitzero"`
+
+	// inDoubtTime is when it was last found that nobody knows what came of a code. The refresh token of before is not used for
+	// two minutes from then, whatever came of later attempts.
+	// +optional
+	InDoubtTime *metav1.Time `json:"inDoubtTime,omitempty"`
 }
 
 // StateHash is a hash of the state of an attempt, in base64url.
@@ -626,6 +631,12 @@ type AuthorizationOutcome struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason,omitempty"`
+
+	// error is the error code with which the provider sent the person back (RFC 6749 section 4.1.2.1), or "unrecognised".
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Error string `json:"error,omitempty"`
 
 	// outcomeTime is when it was known.
 	// +optional

@@ -46,7 +46,7 @@ const (
 	AnnotationRetireKey = Group + "/retire-key"
 
 	// AnnotationApprove on an account approves of the access that a person consented to, where spec.consent.approval wants it.
-	// Its value is status.identity; where the provider names nobody, the number that the condition Authorized tells.
+	// Its value is status.identity; where the provider names nobody, what the message of the condition Authorized prints.
 	AnnotationApprove = Group + "/approve"
 
 	// FinalizerRevoke holds a deleted account until its grant was revoked, or for two minutes at most.

@@ -8,8 +8,9 @@ mutants=${1:?the folder of the mutants} demo=${2:?the demo}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 failed=0 passed=0
-for patch in hack/mutants/protocol/*.patch; do
+for patch in hack/mutants/protocol/*.patch hack/mutants/codes/*.patch; do
   name=$(basename "$patch" .patch)
+  [[ $patch = hack/mutants/protocol/* ]] || name=code-$name
   if OAUTH_OPERATOR=$PWD/$mutants/$name "$demo" > "$log" 2>&1; then
     passed=$((passed + 1))
   else

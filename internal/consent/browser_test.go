@@ -1,7 +1,6 @@
 package consent_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,22 +16,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/storage"
-	"github.com/chromedp/chromedp"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/consent"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
+	"github.com/oauth-operator/oauth-operator/test/chromium"
 )
 
 // The hosts of these tests. Each is a server of its own on this machine; the browser is told where.
@@ -46,26 +40,12 @@ const (
 // patience is for a browser on a machine that has much to do.
 const patience = time.Minute
 
-// findBrowser is the browser of these tests, or they are skipped and it is said how to get one.
-func findBrowser(t *testing.T) string {
-	t.Helper()
-	if named := os.Getenv("BROWSER_UNDER_TEST"); named != "" {
-		return named
-	}
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if found, err := exec.LookPath(name); err == nil {
-			return found
-		}
-	}
-	t.Skip("there is no Chromium here: make browser installs one, or BROWSER_UNDER_TEST names one")
-	return ""
-}
-
 // web is the world around a browser: hosts, and what they were asked.
 type web struct {
 	t     *testing.T
 	hosts map[string]http.Handler
-	rules []string
+	// addresses are where the hosts are found.
+	addresses map[string]string
 
 	mu   sync.Mutex
 	seen []seenRequest
@@ -79,7 +59,7 @@ type seenRequest struct {
 
 func newWeb(t *testing.T, hosts map[string]http.Handler) *web {
 	t.Helper()
-	w := &web{t: t, hosts: hosts}
+	w := &web{t: t, hosts: hosts, addresses: map[string]string{}}
 	certificate := selfSigned(t, hosts)
 	for host := range hosts {
 		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -99,7 +79,7 @@ func newWeb(t *testing.T, hosts map[string]http.Handler) *web {
 		}
 		go func() { _ = server.ServeTLS(listener, "", "") }()
 		t.Cleanup(func() { _ = server.Close() })
-		w.rules = append(w.rules, fmt.Sprintf("MAP %s %s", host, listener.Addr()))
+		w.addresses[host] = listener.Addr().String()
 	}
 	return w
 }
@@ -141,147 +121,10 @@ func (w *web) requests(host string) []seenRequest {
 	return found
 }
 
-// chromium is a browser with a profile of its own.
-type chromium struct {
-	t   *testing.T
-	ctx context.Context //nolint:containedctx // chromedp keeps the browser in it
-
-	mu        sync.Mutex
-	complaint []string
-}
-
-// startChromium starts a browser. It ends with the test.
-func startChromium(t *testing.T, w *web) *chromium {
+// startChromium starts a browser in this world.
+func startChromium(t *testing.T, w *web) *chromium.Window {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(findBrowser(t)), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("ignore-certificate-errors", true),
-		chromedp.Flag("disable-sync", true), chromedp.Flag("hide-scrollbars", true), chromedp.Flag("force-color-profile", "srgb"),
-		chromedp.Flag("host-resolver-rules", strings.Join(append(w.rules, "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1", "EXCLUDE localhost"), ",")),
-	)
-	allocated, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
-	return newProfile(t, allocated)
-}
-
-// newProfile is a window, with cookies of its own.
-func newProfile(t *testing.T, within context.Context, options ...chromedp.ContextOption) *chromium { //nolint:revive // the context is the browser
-	t.Helper()
-	c := &chromium{t: t}
-	ctx, stop := chromedp.NewContext(within, append(options, chromedp.WithListener(c.listen))...)
-	t.Cleanup(stop)
-	c.ctx = ctx
-	// The first call starts the browser or the tab, which then lives as long as its context.
-	if _, err := chromedp.Call(ctx, cdplog.Enable, cdp.Empty{}); err != nil {
-		t.Fatalf("the browser does not start: %v", err)
-	}
-	return c
-}
-
-// listen remembers what the browser's console says.
-func (c *chromium) listen(event any) {
-	if entry, is := event.(*cdplog.EventEntryAdded); is {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.complaint = append(c.complaint, entry.Entry.Text+" "+entry.Entry.URL)
-	}
-}
-
-// another is a window of the same browser with other cookies: another person's.
-func (c *chromium) another() *chromium {
-	c.t.Helper()
-	return newProfile(c.t, c.ctx, chromedp.WithNewBrowserContext())
-}
-
-// tab is another tab of the same person.
-func (c *chromium) tab() *chromium {
-	c.t.Helper()
-	return newProfile(c.t, c.ctx)
-}
-
-func (c *chromium) do(actions ...chromedp.Action[chromedp.Void]) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
-	defer cancel()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		c.t.Fatalf("the browser: %v", err)
-	}
-}
-
-// read does what gives a value.
-func read[T any](c *chromium, action chromedp.Action[T]) T {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
-	defer cancel()
-	value, err := chromedp.Run(ctx, action)
-	if err != nil {
-		c.t.Fatalf("the browser: %v", err)
-	}
-	return value
-}
-
-func (c *chromium) where() string {
-	c.t.Helper()
-	return read(c, chromedp.Location())
-}
-
-func (c *chromium) click(selector string) {
-	c.t.Helper()
-	c.do(chromedp.Click(chromedp.CSS(selector)))
-}
-
-// open goes to a URL.
-func (c *chromium) open(target string) { c.t.Helper(); c.do(chromedp.Navigate(target)) }
-
-// await waits for a page with that title.
-func (c *chromium) await(title string) {
-	c.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		got := read(c, chromedp.Title())
-		if got == title {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("the page is %q at %s, want %q", got, c.where(), title)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func (c *chromium) text() string {
-	c.t.Helper()
-	return read(c, chromedp.Text(chromedp.CSS("body")))
-}
-
-// cookies are those that the browser has for our host.
-func (c *chromium) cookies() []*network.Cookie {
-	c.t.Helper()
-	all, err := chromedp.CallBrowser(c.ctx, storage.GetCookies, storage.GetCookiesParams{BrowserContextID: chromedp.FromContext(c.ctx).BrowserContextID})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	var found []*network.Cookie
-	for _, cookie := range all.Cookies {
-		if cookie.Domain == ourHost {
-			found = append(found, cookie)
-		}
-	}
-	return found
-}
-
-// complaints are what the browser's console says, such as of a policy that was violated.
-func (c *chromium) complaints() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []string
-	for _, each := range c.complaint {
-		if !strings.Contains(each, "favicon.ico") {
-			all = append(all, each)
-		}
-	}
-	return all
+	return chromium.Start(t, w.addresses)
 }
 
 // signInElsewhere is a provider whose authorization endpoint has people sign in at another host: redirect, form, redirect.
@@ -318,7 +161,7 @@ func allow(query url.Values) string {
 // newBrowserScene is a scene with a web around it, whose account is connected as soon as a code was handed over.
 func newBrowserScene(t *testing.T, back func(url.Values) string) (*scene, *web) {
 	t.Helper()
-	findBrowser(t)
+	chromium.Find(t)
 	s := newScene(t, sceneOptions{})
 	provider, persons := signInElsewhere(back)
 	w := newWeb(t, map[string]http.Handler{
@@ -335,39 +178,39 @@ func TestS31TheWholeWayInChromium(t *testing.T) {
 	t.Parallel()
 	s, w := newBrowserScene(t, allow)
 	c := startChromium(t, w)
-	c.open(s.startURL())
-	c.await("Connect your account?")
-	if found := c.cookies(); len(found) > 0 {
+	c.Open(s.startURL())
+	c.Await("Connect your account?")
+	if found := c.Cookies(ourHost); len(found) > 0 {
 		t.Errorf("the page has set %d cookies", len(found))
 	}
 	// The button is the first thing that the keyboard reaches.
-	c.do(chromedp.KeyEvent("\t"))
-	if focused := read(c, chromedp.Evaluate[string](`document.activeElement.textContent`)); focused != "Continue to login.provider.example" {
+	c.Press("\t")
+	if focused := chromium.Evaluate[string](c, `document.activeElement.textContent`); focused != "Continue to login.provider.example" {
 		t.Errorf("the keyboard reaches %q", focused)
 	}
-	c.do(chromedp.KeyEvent("\r"))
-	c.await("Sign in")
+	c.Press("\r")
+	c.Await("Sign in")
 
-	found := c.cookies()
+	found := c.Cookies(ourHost)
 	if len(found) != 1 || !strings.HasPrefix(found[0].Name, "__Host-oauth-") || !found[0].Secure || !found[0].HTTPOnly ||
 		found[0].SameSite != network.CookieSameSiteLax || found[0].Path != "/" {
 		t.Errorf("the cookies are %+v", found)
 	}
 	w.checkWhatProvidersLearn()
-	c.click("#yes")
-	c.await("One moment")
-	if at := c.where(); strings.Contains(at, "code") || strings.Contains(at, "state") || !strings.HasPrefix(at, publicURL+"/result?flow=") {
+	c.Click("#yes")
+	c.Await("One moment")
+	if at := c.Location(); strings.Contains(at, "code") || strings.Contains(at, "state") || !strings.HasPrefix(at, publicURL+"/result?flow=") {
 		t.Errorf("the person ends up at %s", at)
 	}
 	if got := s.handedOver(); got != "code a-code" {
 		t.Errorf("handed over was %q", got)
 	}
 	s.settle(v1alpha1.AuthorizationConnected, "Ada Lovelace")
-	c.await("Connected") // by itself, without a script
-	if text := c.text(); !strings.Contains(text, "You are connected as Ada Lovelace.") {
+	c.Await("Connected") // by itself, without a script
+	if text := c.Text(); !strings.Contains(text, "You are connected as Ada Lovelace.") {
 		t.Errorf("the page says %s", text)
 	}
-	if complaints := c.complaints(); len(complaints) > 0 {
+	if complaints := c.Complaints(); len(complaints) > 0 {
 		t.Errorf("the browser complains: %q", complaints)
 	}
 	for _, request := range callbacks(w) {
@@ -412,14 +255,14 @@ func TestS16InChromiumAnotherSitesFormGoesNowhere(t *testing.T) {
 	}))
 	c := startChromium(t, w)
 	for _, path := range []string{"/plain", "/quiet", "/popup"} {
-		c.open("https://" + evilHost + path)
-		c.await("Please begin on our page")
+		c.Open("https://" + evilHost + path)
+		c.Await("Please begin on our page")
 	}
-	c.open("https://" + evilHost + "/fetch")
-	c.await("fetched")
-	c.open("https://" + evilHost + "/frame")
+	c.Open("https://" + evilHost + "/fetch")
+	c.Await("fetched")
+	c.Open("https://" + evilHost + "/frame")
 	waitFor(t, func() bool { return len(w.requests(ourHost)) >= 5 })
-	if found := c.cookies(); len(found) > 0 {
+	if found := c.Cookies(ourHost); len(found) > 0 {
 		t.Errorf("there are cookies: %+v", found)
 	}
 	if asked := w.requests(providerHost); len(asked) > 0 {
@@ -433,8 +276,8 @@ func TestS16InChromiumAnotherSitesFormGoesNowhere(t *testing.T) {
 		answer.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(answer, `<title>framing</title><iframe src="`+s.startURL()+`"></iframe>`)
 	}))
-	c.open("https://" + evilHost + "/framing")
-	waitFor(t, func() bool { return strings.Contains(strings.Join(c.complaints(), "\n"), "frame-ancestors") })
+	c.Open("https://" + evilHost + "/framing")
+	waitFor(t, func() bool { return strings.Contains(strings.Join(c.Complaints(), "\n"), "frame-ancestors") })
 }
 
 // S26: what a page can do with a callback's URL, and the person's own tabs.
@@ -451,31 +294,31 @@ func TestS26InChromiumACallbackCountsOnce(t *testing.T) {
 			<iframe src="`+html.EscapeString(landing)+`"></iframe><script>fetch("`+landing+`", {mode: "no-cors", credentials: "include"}).catch(() => {})</script>`)
 	}))
 	c := startChromium(t, w)
-	c.open(s.startURL())
-	c.click("button")
-	c.await("Sign in")
+	c.Open(s.startURL())
+	c.Click("button")
+	c.Await("Sign in")
 	s.resetCounts()
-	c.click("#yes")
-	c.await("evil")
+	c.Click("#yes")
+	c.Await("evil")
 	waitFor(t, func() bool { return len(callbacks(w)) >= 3 })
 	if reads, writes := s.counts(); reads+writes > 0 {
 		t.Errorf("images and frames caused %d reads and %d writes", reads, writes)
 	}
-	second := c.tab()
-	c.open(landing)
-	c.await("One moment")
-	second.open(landing)
-	second.await("One moment")
-	if text := second.text(); !strings.Contains(text, "This sign-in was used already") && !strings.Contains(second.where(), "seen=1") {
+	second := c.Tab()
+	c.Open(landing)
+	c.Await("One moment")
+	second.Open(landing)
+	second.Await("One moment")
+	if text := second.Text(); !strings.Contains(text, "This sign-in was used already") && !strings.Contains(second.Location(), "seen=1") {
 		t.Errorf("the second tab says %s", text)
 	}
 	if used := s.account().Status.Authorization.UsedStates; len(used) != 1 {
 		t.Errorf("used are %v", used)
 	}
 	s.settle(v1alpha1.AuthorizationConnected, "Ada")
-	c.await("Connected")
-	second.await("Connected")
-	if text := second.text(); !strings.Contains(text, "counts only once") {
+	c.Await("Connected")
+	second.Await("Connected")
+	if text := second.Text(); !strings.Contains(text, "counts only once") {
 		t.Errorf("the second tab says %s", text)
 	}
 }
@@ -495,22 +338,22 @@ func TestS28InChromiumAMailedProviderURLIsRefused(t *testing.T) {
 	t.Parallel()
 	s, w := newBrowserScene(t, allow)
 	attacker := startChromium(t, w)
-	attacker.open(s.startURL())
-	attacker.click("button")
-	attacker.await("Sign in")
+	attacker.Open(s.startURL())
+	attacker.Click("button")
+	attacker.Await("Sign in")
 	asked := w.requests(providerHost)
-	victim := attacker.another()
+	victim := attacker.Another()
 	s.resetCounts()
-	victim.open("https://" + providerHost + "/authorize?" + asked[len(asked)-1].query)
-	victim.await("Sign in")
-	victim.click("#yes")
-	victim.await("We cannot go on from here")
+	victim.Open("https://" + providerHost + "/authorize?" + asked[len(asked)-1].query)
+	victim.Await("Sign in")
+	victim.Click("#yes")
+	victim.Await("We cannot go on from here")
 	if reads, writes := s.counts(); reads+writes > 0 || s.handedOver() != "" {
 		t.Errorf("%d reads, %d writes, handed over %q", reads, writes, s.handedOver())
 	}
 	// The result of the attacker's flow is not to be seen by others.
-	victim.open(publicURL + "/result?flow=" + strings.TrimPrefix(attacker.cookies()[0].Name, "__Host-oauth-"))
-	victim.await("There is nothing here")
+	victim.Open(publicURL + "/result?flow=" + strings.TrimPrefix(attacker.Cookies(ourHost)[0].Name, "__Host-oauth-"))
+	victim.Await("There is nothing here")
 }
 
 // S27: two replicas take turns, and their keys are rotated between the start and the callback.
@@ -529,16 +372,16 @@ func TestS27InChromiumTwoReplicasAndARotation(t *testing.T) {
 		replica.ServeHTTP(answer, r)
 	}))
 	c := startChromium(t, w)
-	c.open(s.startURL())
-	c.click("button")
-	c.await("Sign in")
+	c.Open(s.startURL())
+	c.Click("button")
+	c.Await("Sign in")
 	rotated := s.keys.rotated(t)
 	one.set(rotated) // the other replica has the old keys for a while longer; but what was distributed, it can open
 	two.set(rotated)
-	c.click("#yes")
-	c.await("One moment")
+	c.Click("#yes")
+	c.Await("One moment")
 	s.settle(v1alpha1.AuthorizationConnected, "Ada")
-	c.await("Connected")
+	c.Await("Connected")
 }
 
 // changing are keys that can be replaced.
@@ -573,7 +416,7 @@ func waitFor(t *testing.T, is func() bool) {
 // is elsewhere.
 func TestInChromiumTheDemoWorksWithoutTLS(t *testing.T) {
 	t.Parallel()
-	findBrowser(t)
+	chromium.Find(t)
 	s := newScene(t, sceneOptions{})
 	var handler http.Handler
 	ours := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
@@ -594,9 +437,9 @@ func TestInChromiumTheDemoWorksWithoutTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := startChromium(t, newWeb(t, map[string]http.Handler{evilHost: http.NotFoundHandler()}))
-	c.open(base.String() + "/connect?ticket=" + s.ticket)
-	c.click("button")
-	c.await("One moment")
+	c.Open(base.String() + "/connect?ticket=" + s.ticket)
+	c.Click("button")
+	c.Await("One moment")
 	s.settle(v1alpha1.AuthorizationConnected, "")
-	c.await("Connected")
+	c.Await("Connected")
 }

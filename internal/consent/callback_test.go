@@ -268,7 +268,7 @@ func TestTheResultFollowsTheStatus(t *testing.T) {
 		says     string
 	}{
 		"connected":              {v1alpha1.AuthorizationConnected, "Ada <ada@example.com>", "Connected", "as <strong>Ada &lt;ada@example.com&gt;</strong>"},
-		"connected, as nobody":   {v1alpha1.AuthorizationConnected, "", "Connected", "The connection is made."},
+		"connected, as nobody":   {v1alpha1.AuthorizationConnected, "", "Connected", "The connection <strong>acme</strong> is made"},
 		"to be approved":         {v1alpha1.AuthorizationNeedsApproval, "Ada", "Your part is done", "once somebody at <strong>shop</strong> has confirmed"},
 		"denied":                 {v1alpha1.AuthorizationWasDenied, "", "Not connected", "Nothing was kept"},
 		"rejected":               {v1alpha1.AuthorizationRejected, "", "It did not work", "Nothing was kept"},
@@ -329,9 +329,18 @@ func TestAProviderErrorIsToldFromANo(t *testing.T) {
 	} {
 		s := newScene(t, sceneOptions{})
 		b := s.browser()
-		got := b.get(b.get(callbackURL(url.Values{"state": {b.begin().state}, "error": {code}})).Header().Get("Location"))
+		target := b.get(callbackURL(url.Values{"state": {b.begin().state}, "error": {code}})).Header().Get("Location")
+		got := b.get(target)
 		if title(got) != want || strings.Contains(got.Body.String(), "its_own") {
 			t.Errorf("%s: %q, want %q", code, title(got), want)
+		}
+		result := v1alpha1.AuthorizationRejected
+		if want == "Not connected" {
+			result = v1alpha1.AuthorizationWasDenied
+		}
+		s.settle(result, "")
+		if after := b.get(target); after.Body.String() != got.Body.String() {
+			t.Errorf("%s: once the operator has taken it up, the page says\n%s\nand not\n%s", code, after.Body, got.Body)
 		}
 	}
 }

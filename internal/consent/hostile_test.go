@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
 
@@ -189,6 +191,20 @@ func linkRows() []row {
 			}
 			return got
 		}),
+		judged("H73", "somewhere to return to, in a link: it is on no page", verdict{http.StatusOK, 2, 0, ""}, func(s *scene) *httptest.ResponseRecorder {
+			return s.browser().get(publicURL + "/connect?ticket=" + s.ticket + "&return_to=https:evil.example&next=//evil.example")
+		}).neverSaying("evil"),
+		judged("H73", "somewhere to return to, in a callback: it ends here all the same", verdict{http.StatusSeeOther, 1, 1, "code a-code"}, func(s *scene) *httptest.ResponseRecorder {
+			b := s.browser()
+			query := b.begin().answers("a-code")
+			query.Set("return_to", "//evil.example")
+			s.resetCounts()
+			got := b.get(callbackURL(query))
+			if target := got.Header().Get("Location"); !strings.HasPrefix(target, publicURL+"/result?flow=") || strings.Contains(target, "evil") {
+				s.t.Errorf("it goes on to %s", target)
+			}
+			return got
+		}),
 		atCallback("H73", "a path that is another host's", verdict{http.StatusNotFound, 0, 0, ""}, asItIs, func(r *http.Request) {
 			r.URL.Path, r.URL.RawPath = "//evil.example/consent/callback/platform/smartbusiness", ""
 		}),
@@ -299,6 +315,13 @@ func TestHostile(t *testing.T) {
 			}
 			if after := s.account().Status.SealedCredential; after != before {
 				t.Errorf("the credential is %q", after)
+			}
+			if r.verdict == refused() {
+				// Whoever tries must not learn from the answer what was wrong.
+				stranger := s.browser().get(callbackURL(url.Values{"state": {strings.Repeat("A", 43)}, "code": {"c"}}))
+				if diff := cmp.Diff(describe(stranger), describe(got)); diff != "" {
+					t.Errorf("the answer is another than a stranger's (-stranger +got):\n%s", diff)
+				}
 			}
 			r.checkPage(t, s, got)
 			checkHeaders(t, got)

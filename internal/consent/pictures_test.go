@@ -2,7 +2,6 @@ package consent_test
 
 import (
 	"bytes"
-	"context"
 	"image"
 	"image/color"
 	"image/draw"
@@ -20,13 +19,14 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/oauth-operator/oauth-operator/internal/consent"
+	"github.com/oauth-operator/oauth-operator/test/chromium"
 )
 
 // TestPicturesOfThePages takes a picture of each page, on a phone and on a desktop, light and dark, into the folder that
 // PICTURES names: make pictures. Whatever is too wide for its screen is an error, with or without pictures.
 func TestPicturesOfThePages(t *testing.T) {
 	t.Parallel()
-	findBrowser(t)
+	chromium.Find(t)
 	folder := os.Getenv("PICTURES")
 	w := newWeb(t, map[string]http.Handler{ourHost: http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
 		// Pages that follow by themselves would be gone before the picture is taken.
@@ -37,16 +37,18 @@ func TestPicturesOfThePages(t *testing.T) {
 	c := startChromium(t, w)
 	for _, name := range consent.Specimens() {
 		sheet := [2][2]image.Image{}
+		// As narrow as a page of 1280 is at four times its size: WCAG 2.2, 1.4.10.
+		picture(t, c, name, "light", 320, 680)
 		for column, screen := range []struct{ width, height int64 }{{360, 680}, {720, 680}} {
 			for row, theme := range []string{"light", "dark"} {
-				sheet[column][row] = c.picture(name, theme, screen.width, screen.height)
+				sheet[column][row] = picture(t, c, name, theme, screen.width, screen.height)
 			}
 		}
 		if folder != "" {
 			writeSheet(t, filepath.Join(folder, "consent-"+name+".png"), sheet)
 		}
 	}
-	if complaints := c.complaints(); len(complaints) > 0 && !strings.Contains(strings.Join(complaints, ""), "status of") {
+	if complaints := c.Complaints(); len(complaints) > 0 && !strings.Contains(strings.Join(complaints, ""), "status of") {
 		t.Errorf("the browser complains: %q", complaints)
 	}
 }
@@ -61,33 +63,21 @@ func (w withoutRefresh) Write(text []byte) (int, error) {
 }
 
 // picture shows a page of that size and theme, as long as it is.
-func (c *chromium) picture(name, theme string, width, height int64) image.Image {
-	c.t.Helper()
-	for _, action := range []func(ctx context.Context) error{
-		func(ctx context.Context) error {
-			_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
-			})
-			return err
-		},
-		func(ctx context.Context) error {
-			_, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-				Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600,
-			})
-			return err
-		},
-	} {
-		if err := action(c.ctx); err != nil {
-			c.t.Fatal(err)
-		}
+func picture(t *testing.T, c *chromium.Window, name, theme string, width, height int64) image.Image {
+	t.Helper()
+	chromium.Call(c, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
+	})
+	chromium.Call(c, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600,
+	})
+	c.Open("https://" + ourHost + "/" + name)
+	if wide := chromium.Evaluate[int64](c, `document.documentElement.scrollWidth`); wide > width {
+		t.Errorf("%s is %d wide on a screen of %d", name, wide, width)
 	}
-	c.open("https://" + ourHost + "/" + name)
-	if wide := read(c, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); wide > width {
-		c.t.Errorf("%s is %d wide on a screen of %d", name, wide, width)
-	}
-	taken, err := png.Decode(bytes.NewReader(read(c, chromedp.FullScreenshot(100))))
+	taken, err := png.Decode(bytes.NewReader(chromium.Read(c, chromedp.FullScreenshot(100))))
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return taken
 }

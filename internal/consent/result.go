@@ -94,6 +94,9 @@ func pageOf(outcome v1alpha1.AuthorizationOutcome, account *v1alpha1.ConnectedAc
 		v1alpha1.AuthorizationExpired:        pageLate,
 	}
 	kind, known := kinds[outcome.Result]
+	if outcome.Error != "" && outcome.Result == v1alpha1.AuthorizationRejected {
+		return denialPage(outcome.Error) // as before the operator has taken it up
+	}
 	if !known {
 		return page{kind: pageRejected}
 	}

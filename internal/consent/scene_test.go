@@ -368,7 +368,7 @@ func (s *scene) settle(result v1alpha1.AuthorizationResult, identity string) {
 		if hash == "" {
 			hash = into.Denial.StateHash
 		}
-		into.LastOutcome = v1alpha1.AuthorizationOutcome{StateHash: hash, Result: result, Identity: identity, OutcomeTime: ptr.To(metav1.NewTime(s.clock.Now()))}
+		into.LastOutcome = v1alpha1.AuthorizationOutcome{StateHash: hash, Result: result, Identity: identity, Error: into.Denial.Code, OutcomeTime: ptr.To(metav1.NewTime(s.clock.Now()))}
 		into.HandOver, into.Denial = v1alpha1.HandOver{}, v1alpha1.AuthorizationDenial{}
 		switch result {
 		case v1alpha1.AuthorizationConnected, v1alpha1.AuthorizationNeedsApproval:

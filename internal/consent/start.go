@@ -204,9 +204,10 @@ func refusal(account *v1alpha1.ConnectedAccount, ticket seal.Ticket, now time.Ti
 }
 
 // restOf is how long an account rests after failures. A window that begins in the future was written by a clock that is
-// ahead, or by nobody: it counts as beginning now.
+// ahead: it counts as beginning now. One that begins an hour ahead or more was written by no clock that is worth anything, and
+// nobody would be let in before that time; the operator does not count it either.
 func restOf(failures v1alpha1.ConsentFailures, now time.Time) time.Duration {
-	if failures.Count < maxFailures || failures.WindowStartTime == nil {
+	if failures.Count < maxFailures || failures.WindowStartTime == nil || failures.WindowStartTime.Sub(now) >= failureWindow {
 		return 0
 	}
 	return min(failures.WindowStartTime.Add(failureWindow).Sub(now), failureWindow)

@@ -198,14 +198,15 @@ func TestWhatAPersonWithALinkIsTold(t *testing.T) {
 		"an account of another grant": {func(s *scene) {
 			s.change(func(a *v1alpha1.ConnectedAccount) { a.Spec.Grant.Type = v1alpha1.GrantClientCredentials })
 		}, http.StatusNotFound, "There is nothing here"},
-		"four failures":               {failed(4, time.Minute), http.StatusOK, "Connect your account?"},
-		"five failures":               {failed(5, time.Minute), http.StatusTooManyRequests, "Please wait a while"},
-		"five failures, an hour ago":  {failed(5, time.Hour), http.StatusOK, "Connect your account?"},
-		"five failures in the future": {failed(5, -24*time.Hour), http.StatusTooManyRequests, "Please wait a while"},
-		"no client":                   {func(s *scene) { delete(s.clients, key("platform", "smartbusiness")) }, http.StatusServiceUnavailable, "Not ready yet"},
-		"a client without a page":     {func(s *scene) { s.clients[key("platform", "smartbusiness")].Spec.Endpoints.Authorization = "" }, http.StatusServiceUnavailable, "Not ready yet"},
-		"a client without an id":      {func(s *scene) { s.clients[key("platform", "smartbusiness")].Spec.ClientID = "" }, http.StatusServiceUnavailable, "Not ready yet"},
-		"no API server":               {func(s *scene) { s.readError = errors.New("connection refused") }, http.StatusServiceUnavailable, "Please try again in a minute"},
+		"four failures":                          {failed(4, time.Minute), http.StatusOK, "Connect your account?"},
+		"five failures":                          {failed(5, time.Minute), http.StatusTooManyRequests, "Please wait a while"},
+		"five failures, an hour ago":             {failed(5, time.Hour), http.StatusOK, "Connect your account?"},
+		"five failures of a clock that is ahead": {failed(5, -59*time.Minute), http.StatusTooManyRequests, "Please wait a while"},
+		"five failures of another day, to come":  {failed(5, -24*time.Hour), http.StatusOK, "Connect your account?"},
+		"no client":                              {func(s *scene) { delete(s.clients, key("platform", "smartbusiness")) }, http.StatusServiceUnavailable, "Not ready yet"},
+		"a client without a page":                {func(s *scene) { s.clients[key("platform", "smartbusiness")].Spec.Endpoints.Authorization = "" }, http.StatusServiceUnavailable, "Not ready yet"},
+		"a client without an id":                 {func(s *scene) { s.clients[key("platform", "smartbusiness")].Spec.ClientID = "" }, http.StatusServiceUnavailable, "Not ready yet"},
+		"no API server":                          {func(s *scene) { s.readError = errors.New("connection refused") }, http.StatusServiceUnavailable, "Please try again in a minute"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -231,20 +233,36 @@ func (s *spend) lifetime(answer oauth.Answer) time.Duration {
 	return s.receipt.DefaultLifetime
 }
 
+// withinBounds finds a token for an account of another namespace of which nobody can say what it is good for. It is not used;
+// a refresh token that came with it may be the only one, and is kept: a later answer may be plainer.
+func (s *spend) withinBounds(namespace string, answer oauth.Answer) (oauth.Answer, *lifecycle.Failure) {
+	template := s.receipt.Template
+	if template.ClientNamespace == namespace {
+		return answer, nil // there is no limit that it could exceed
+	}
+	// Without a word on scopes it is good for all that was granted (RFC 6749 sections 5.1 and 6), if that is known.
+	unknown := !s.spending.Code && !template.GrantTime.IsZero() && template.GrantedScopes == nil
+	if scopesLegible(answer) && (answer.Scope != nil || !unknown) {
+		return answer, nil
+	}
+	return oauth.Answer{RefreshToken: answer.RefreshToken, ReceivedTime: answer.ReceivedTime}, scopeIllegible()
+}
+
 // complete adds to a credential what the reply says besides the tokens.
 func (s *spend) complete(credential *seal.Credential, reply oauth.Reply, answer oauth.Answer) {
+	named := reply.Identity(s.receipt.Identity)
 	if s.spending.Code {
 		credential.GrantTime = answer.ReceivedTime.UTC().Truncate(time.Second)
-		credential.GrantedScopes = slices.Concat([]string{}, credential.Scopes)
-		if answer.AccessToken.Empty() {
-			credential.GrantedScopes = slices.Concat([]string{}, credential.RequestedScopes)
-		}
+		credential.Identity = named // whatever is wrong with the access token: it decides whose place the refresh token takes
 	}
 	if answer.AccessToken.Empty() {
 		return // what stands beside it is not believed either
 	}
-	if named := reply.Identity(s.receipt.Identity); named != "" {
+	if named != "" {
 		credential.Identity = named
+	}
+	if !credential.GrantTime.IsZero() && credential.GrantedScopes == nil && scopesLegible(answer) {
+		credential.GrantedScopes = slices.Concat([]string{}, credential.Scopes) // the first answer that tells
 	}
 	var wanted []oauth.Capture
 	for _, each := range s.receipt.Captures {
@@ -277,9 +295,8 @@ func (r *AccountReconciler) place(facts *lifecycle.Facts, o *outcome) (changed b
 	if stored.State == lifecycle.CredentialHeld && stored.ClaimSequence == next.ClaimSequence && stored.GrantSequence == next.GrantSequence {
 		return false // it stands there already
 	}
-	if !lifecycle.SameSubject(facts.Account, stored, next.Identity) {
-		o.identity, o.credential = next.Identity, nil
-		o.failure = &lifecycle.Failure{Class: lifecycle.SubjectChanged, Message: "somebody else than expected has consented, and their access was not kept"}
+	if failure := lifecycle.OtherSubject(facts.Account, stored, next.Identity, o.asksWhose && !lifecycle.GivesWay(facts)); failure != nil {
+		o.identity, o.credential, o.failure = next.Identity, nil, failure
 		return true
 	}
 	if approved := lifecycle.Approved(stored, next.Identity); approved != next.Approved {
@@ -314,9 +331,13 @@ func (r *AccountReconciler) tellConsent(before, after *v1alpha1.ConnectedAccount
 		return
 	}
 	r.Metrics.consented(is.Result)
-	whose := "somebody whom the provider does not name"
-	if is.Identity != "" {
-		whose = is.Identity
+	nameless := func(name string) string { return cmp.Or(name, "somebody whom the provider does not name") }
+	whose := nameless(is.Identity)
+	said := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionAuthorized)
+	kept := is.Result == v1alpha1.AuthorizationConnected || is.Result == v1alpha1.AuthorizationNeedsApproval
+	if kept && said != nil && said.Reason == v1alpha1.ReasonApprovalRequired && before.Status.Identity != is.Identity {
+		r.Events.Eventf(after, nil, corev1.EventTypeWarning, "Replaced", "Authorize",
+			"the access of %s, of which nobody had approved, has given way to that of %s; it lives on at the provider until it is ended there", nameless(before.Status.Identity), whose)
 	}
 	switch is.Result {
 	case v1alpha1.AuthorizationConnected:

@@ -215,11 +215,15 @@ func (r *AccountReconciler) writeStatus(ctx context.Context, facts *lifecycle.Fa
 	if apiequality.Semantic.DeepEqual(account.Status, status) {
 		return account, nil
 	}
+	updated := account.DeepCopy()
+	updated.Status = status
+	if facts.SchemaTooOld && r.mayHold(account) { // also where it was mended since: the copy is of before, and has the same version
+		r.tell(account, updated)
+		return account, nil
+	}
 	ctx, cancel := context.WithTimeout(detached(ctx), writeDeadline)
 	defer cancel()
 	err := r.Schema.prove(ctx, account, false)
-	updated := account.DeepCopy()
-	updated.Status = status
 	if errors.Is(err, errSchemaTooOld) && r.mayHold(account) {
 		r.tell(account, updated)
 		return account, nil

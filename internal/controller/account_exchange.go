@@ -66,9 +66,18 @@ func (r *AccountReconciler) obtain(ctx context.Context, facts *lifecycle.Facts, 
 // unreadableScope refuses a token for an account of another namespace if nobody can say what it is good for. In the
 // client's own namespace there is no limit that it could exceed.
 func unreadableScope(facts *lifecycle.Facts, answer oauth.Answer) *lifecycle.Failure {
-	if facts.Client.Namespace == facts.Account.Namespace || !slices.Contains(answer.Warnings, oauth.InvalidScope) {
+	if facts.Client.Namespace == facts.Account.Namespace || scopesLegible(answer) {
 		return nil
 	}
+	return scopeIllegible()
+}
+
+// scopesLegible: the answer says which scopes were granted, be it by saying nothing.
+func scopesLegible(answer oauth.Answer) bool {
+	return !slices.Contains(answer.Warnings, oauth.InvalidScope)
+}
+
+func scopeIllegible() *lifecycle.Failure {
 	return &lifecycle.Failure{
 		Class:   oauth.InvalidResponse,
 		Message: "the answer's scope cannot be read, so that it cannot be held against what the OAuthClient allows this namespace: the provider must mend it",
@@ -182,9 +191,13 @@ func completed(template seal.Credential, answer oauth.Answer, defaultLifetime ti
 	credential.IssuedTime = answer.ReceivedTime.UTC().Truncate(time.Second)
 	credential.ExpirationTime = lifecycle.ExpirationTime(credential.IssuedTime, answer.Lifetime, defaultLifetime)
 	credential.AccessToken, credential.TokenType = answer.AccessToken, answer.TokenType
-	credential.Scopes = credential.RequestedScopes
-	if answer.Scope != nil {
-		credential.Scopes = answer.Scopes() // RFC 6749 section 5.1: absent means that all was granted
+	switch {
+	case answer.Scope != nil:
+		credential.Scopes = answer.Scopes()
+	case scopesLegible(answer):
+		credential.Scopes = credential.RequestedScopes // RFC 6749 section 5.1: absent means that all was granted
+	default:
+		credential.Scopes = nil // nobody knows
 	}
 	return credential
 }

@@ -47,7 +47,7 @@ func (r *AccountReconciler) refresh(ctx context.Context, facts *lifecycle.Facts,
 		r.journal(ctx, facts, spend, reply)
 	}
 	r.answered(ctx, facts, judged(reply, spend.grant(), err), r.Clock.Since(started))
-	result := r.outcomeOf(ctx, spend, reply, err)
+	result := r.outcomeOf(ctx, facts.Account.Namespace, spend, reply, err)
 	if result.failure == nil || result.failure.Class != oauth.NotSent {
 		r.memory.update(facts.Account, func(m *accountMemory) { m.claimed(spend.claimID, lifecycle.ClaimInDoubt) })
 	}
@@ -223,8 +223,8 @@ func (r *AccountReconciler) removeEntry(ctx context.Context, account *v1alpha1.C
 }
 
 // outcomeOf judges what came back. An answer is judged twice: a refresh token in it is kept whatever is wrong with the rest.
-func (r *AccountReconciler) outcomeOf(ctx context.Context, s *spend, reply oauth.Reply, err error) *outcome {
-	result := &outcome{spending: s.spending}
+func (r *AccountReconciler) outcomeOf(ctx context.Context, namespace string, s *spend, reply oauth.Reply, err error) *outcome {
+	result := &outcome{spending: s.spending, asksWhose: s.receipt.Identity != ""}
 	answer := oauth.Answer{}
 	if err == nil {
 		answer, err = judge(reply, s.grant())
@@ -235,8 +235,11 @@ func (r *AccountReconciler) outcomeOf(ctx context.Context, s *spend, reply oauth
 	if err == nil {
 		answer, result.failure = s.sameSubject(reply, answer)
 	}
+	if err == nil && result.failure == nil {
+		answer, result.failure = s.withinBounds(namespace, answer)
+	}
 	// An answer that is not used is no doubt about the refresh token: where none came with it, the one that was sent is still good.
-	if err == nil || !answer.RefreshToken.Empty() {
+	if err == nil && !s.spending.Code || !answer.RefreshToken.Empty() || !answer.AccessToken.Empty() {
 		credential := completed(s.receipt.Template, answer, s.lifetime(answer))
 		s.complete(&credential, reply, answer)
 		result.credential = &credential

@@ -93,6 +93,9 @@ func (r *AccountReconciler) release(ctx context.Context, account *v1alpha1.Conne
 
 // hold adds the finalizer where there is something to revoke, and takes it off where that is not wanted any more.
 func (r *AccountReconciler) hold(ctx context.Context, facts *lifecycle.Facts, written *v1alpha1.ConnectedAccount) error {
+	if facts.SchemaTooOld {
+		return nil // any write would erase what the definition hides
+	}
 	now := *facts
 	now.Account = written
 	switch {

@@ -42,8 +42,9 @@ type outcome struct {
 	// credential is what is to be kept; nil: nothing came. failure is why not all came that was asked for.
 	credential *seal.Credential
 	failure    *lifecycle.Failure
-	// identity is whose access it was that was not kept.
-	identity string
+	// identity is whose access it was that was not kept; asksWhose: the client said where an answer names that.
+	identity  string
+	asksWhose bool
 }
 
 // irreplaceable: losing it would mean that a person must consent again, or that one is told so for nothing. What a code
@@ -197,7 +198,7 @@ func (r *AccountReconciler) settled(facts *lifecycle.Facts, o *outcome, sealed s
 	}
 	lifecycle.Kept(status, facts.Credential, known.Version(), o.spending)
 	if o.spending.Code {
-		lifecycle.CodeKept(status, known, o.spending, lifecycle.NeedsApproval(facts.Account, known), r.Clock.Now())
+		lifecycle.CodeKept(facts, status, known, o.spending, r.Clock.Now())
 	}
 	status.SealedCredential = sealed
 	status.BoundTo = v1alpha1.BoundTo{ClusterID: r.ClusterID, AccountUID: string(facts.Account.UID)}

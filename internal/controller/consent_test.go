@@ -116,6 +116,26 @@ var _ = Describe("Secrets of others", func() {
 		becomesReady(ctx, account)
 	})
 
+	It("tells the consent pages the client id that lies in a Secret, and never the client secret", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour)
+		id := s.credentialSecret("registration")
+		id.StringData["client_id"] = billsID
+		owner := s.bills(s.withConsent(provider.Smartbills), func(c *v1alpha1.OAuthClient) {
+			c.Spec.ClientID, c.Spec.ClientIDRef = "", v1alpha1.SecretKeyReference{Name: "registration", Key: "client_id"}
+		})
+		told := func() string { return get(ctx, owner.DeepCopy()).Status.ClientID }
+		s.create(ctx, id, owner)
+		Eventually(told).Should(Equal(billsID))
+		change(ctx, id, func(secret *corev1.Secret) { secret.Data["client_id"] = []byte("another") })
+		Eventually(told).Should(Equal("another"))
+		change(ctx, id, func(secret *corev1.Secret) { secret.Data["client_id"] = []byte(s.secret) })
+		Eventually(told).Should(BeEmpty(), "the client secret was written in the wrong place")
+		change(ctx, id, func(secret *corev1.Secret) { secret.Data["client_id"] = []byte(billsID) })
+		Eventually(told).Should(Equal(billsID))
+		change(ctx, owner, func(c *v1alpha1.OAuthClient) { c.Spec.Endpoints.Authorization = "" })
+		Eventually(told).Should(BeEmpty(), "there is no page to be told")
+	})
+
 	It("names an endpoint that could never be called", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		owner := s.bills(func(c *v1alpha1.OAuthClient) { c.Spec.Endpoints.Token = "https://10.1.2.3/token" })

@@ -22,7 +22,7 @@ import (
 
 const (
 	// maxRefreshToken is the longest refresh token that is imported, in bytes.
-	maxRefreshToken = 16 << 10
+	maxRefreshToken = 64 << 10
 	// maxAPIKey is the longest API key that is published, in bytes.
 	maxAPIKey = 16 << 10
 )
@@ -259,7 +259,7 @@ func refreshTokenFault(value []byte) string {
 		return "it contains a space, which no refresh token has that can be sent: write the token alone"
 	}
 	if len(value) > maxRefreshToken {
-		return "it is longer than 16 KiB, which no refresh token is"
+		return "it is longer than 64 KiB, which no refresh token is"
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
@@ -37,6 +38,22 @@ func Place(held, result *seal.Credential, code bool) (kept bool) {
 	o := &outcome{credential: result, spending: lifecycle.Spending{Code: code}}
 	(&AccountReconciler{}).place(&lifecycle.Facts{Account: account, Credential: known(held)}, o)
 	return o.credential != nil && lifecycle.MayKeep(&account.Status, known(held), known(o.credential).Version(), o.spending)
+}
+
+// Waiting counts the laps of accounts that wait in the manager that Setup has added the runnable to; not, where it is not the
+// one of them that knows.
+func Waiting(added manager.Runnable) (laps int, known bool) {
+	recovery, is := added.(*recovery)
+	if !is {
+		return 0, false
+	}
+	waker := &recovery.accounts.waker
+	waker.mu.Lock()
+	defer waker.mu.Unlock()
+	if waker.queue == nil {
+		return 0, true
+	}
+	return waker.queue.Len(), true
 }
 
 // Together is what lets live reads be shared.

@@ -51,6 +51,7 @@ func newStage(ctx context.Context, lifetime time.Duration, reuse ...provider.Reu
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "spec-"}}
 	Expect(suite.admin.Create(ctx, namespace)).To(Succeed())
 	s.namespace = namespace.Name
+	DeferCleanup(s.explain)
 	DeferCleanup(func(ctx SpecContext) {
 		Expect(client.IgnoreNotFound(suite.admin.Delete(ctx, namespace))).To(Succeed())
 	})
@@ -71,6 +72,30 @@ func newStage(ctx context.Context, lifetime time.Duration, reuse ...provider.Reu
 	DeferCleanup(func() { Expect(s.provider.Close()).To(Succeed()) })
 	s.create(ctx, s.credentialSecret("credentials"))
 	return s
+}
+
+// explain adds to the report of a spec that has failed what the suite's operator did last in its namespace, and what its
+// accounts say. What looks like a failure of one run in a hundred is understood from that, or not at all.
+func (s *stage) explain(ctx SpecContext) {
+	if !CurrentSpecReport().Failed() {
+		return
+	}
+	var lines []string
+	for line := range strings.Lines(suite.logs.String()) {
+		if strings.Contains(line, s.namespace) {
+			lines = append(lines, line)
+		}
+	}
+	accounts := &v1alpha1.ConnectedAccountList{}
+	if err := suite.admin.List(ctx, accounts, client.InNamespace(s.namespace)); err != nil {
+		lines = append(lines, err.Error())
+	}
+	for _, account := range accounts.Items {
+		account.ManagedFields = nil
+		text, err := json.Marshal(account)
+		lines = append(lines, fmt.Sprintf("%s %v\n", text, err))
+	}
+	AddReportEntry("what the operator did", ReportEntryVisibilityFailureOrVerbose, strings.Join(lines[max(0, len(lines)-80):], ""))
 }
 
 // credentialSecret is a Secret as its owner would make it: client secret and certificate authority, with consent.

@@ -137,7 +137,7 @@ func (r *keyRotation) carryOut(ctx context.Context, now keyringNow, next seal.Ke
 	case seal.KeyRests:
 		return nil
 	case seal.KeyAdd:
-		return r.write(ctx, now, reasonKeyAdded, "a new key was added; it seals once every replica has had a minute to see it. Back up the keyring now", id,
+		return r.write(ctx, now, reasonKeyAdded, "a new key was added; it seals in ten minutes, when every replica and every consent page has it. Back up the keyring now", id,
 			func(keyring *seal.Keyring, _ string) (*seal.Keyring, error) { return keyring.WithNewKey() })
 	case seal.KeyPromote:
 		return r.write(ctx, now, reasonKeyInUse, fmt.Sprintf("key %s seals from now on, and key %s only opens; all accounts are sealed anew, ten in a second", id, now.ID()), id, (*seal.Keyring).WithPrimary)

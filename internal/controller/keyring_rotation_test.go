@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -65,10 +66,30 @@ func stateOf(id string) func() seal.KeyState {
 // comes waits until a key is in a state, and lets the time pass for which the operator waits before it tries again.
 func comes(id string, state seal.KeyState) {
 	GinkgoHelper()
+	step, pause := 31*time.Second, 3*time.Second
+	if state == seal.KeyPrimary { // nothing happens for ten minutes
+		step, pause = time.Minute, time.Second
+	}
 	Eventually(func() seal.KeyState {
-		suite.clock.ahead.Add(int64(31 * time.Second))
+		suite.clock.ahead.Add(int64(step))
 		return stateOf(id)()
-	}).WithTimeout(2 * time.Minute).WithPolling(3 * time.Second).Should(Equal(state))
+	}).WithTimeout(2*time.Minute).WithPolling(pause).Should(Equal(state), saidOfKeys)
+}
+
+// saidOfKeys is what was said of the keyring, by all operators: it tells why a key is where it is.
+func saidOfKeys() string {
+	list := &eventsv1.EventList{}
+	if err := suite.admin.List(context.Background(), list, client.InNamespace(operatorNamespace)); err != nil {
+		return err.Error()
+	}
+	slices.SortFunc(list.Items, func(a, b eventsv1.Event) int { return a.EventTime.Compare(b.EventTime.Time) })
+	var said []string
+	for _, each := range list.Items {
+		if each.Regarding.Kind == "Secret" {
+			said = append(said, fmt.Sprintf("%s %s by %s: %s", each.EventTime.Format(time.TimeOnly), each.Reason, each.ReportingInstance, each.Note))
+		}
+	}
+	return strings.Join(said, "\n")
 }
 
 // addedKey asks for a rotation and waits for the new key, which it returns after the one that seals.
@@ -197,7 +218,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		old, added := addedKey(ctx)
 		before := rotated()
 		Expect(stateOf(old)()).To(Equal(seal.KeyPrimary))
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(stateOf(added)).Should(Equal(seal.KeyPrimary))
 		everyone := append([]*v1alpha1.ConnectedAccount{idle}, accounts...)
 		Eventually(sealedUnder(ctx, everyone...)).Should(Equal(map[string]int{added: 8}))
@@ -238,7 +259,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			before = append(before, get(ctx, account.DeepCopy()).Status)
 		}
 		published, requests, mark := projected(s.tokenSecret(ctx, "a")), s.provider.TokenRequests(), suite.wire.mark()
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, accounts...)).Should(Equal(map[string]int{added: 2}))
 		rests(ctx, accounts[0])
 		for i, account := range accounts {
@@ -254,15 +275,15 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 	})
 
 	It("S41 seal a result under the key that is in use when it is written, not when it came", func(ctx SpecContext) {
-		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
+		s := newStage(ctx, 2*time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
 		account := s.connected(ctx)
-		_, added := addedKey(ctx)
 		hold := provider.NewHold()
 		DeferCleanup(hold.Release)
 		Expect(s.provider.Script(billsID, provider.HoldAfterCommit(hold))).To(Succeed())
 		before := rotations(ctx, account)()
-		pass(ctx, untilDue, account)
+		pass(ctx, 85*time.Minute, account) // a third of its lifetime is left, and enough for a key to be distributed
 		Eventually(hold.Reached()).Should(BeClosed())
+		_, added := addedKey(ctx)
 		suite.wire.refusing(func(request *http.Request) int {
 			if request.Method == http.MethodPut && request.URL.Path == statusPath(account) {
 				return http.StatusServiceUnavailable
@@ -276,30 +297,22 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 				return made.path == statusPath(account) && made.status == http.StatusServiceUnavailable
 			})
 		}).ShouldNot(BeEmpty(), "the result waits to be written")
-		suite.clock.ahead.Add(int64(time.Minute))
+		Expect(stateOf(added)()).To(Equal(seal.KeyDistributed))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(stateOf(added)).Should(Equal(seal.KeyPrimary))
 		mark = suite.wire.mark()
 		suite.wire.set(nil)
 		Eventually(rotations(ctx, account)).Should(Equal(before + 1))
 		Expect(sealedUnder(ctx, account)()).To(Equal(map[string]int{added: 1}))
 		Eventually(func() []string { return paths(suite.wire.since(mark, writesWithin(s.namespace))) }).Should(Equal([]string{"PUT connectedaccounts/a/status", "PUT secrets/a"}), "nothing is sealed a second time")
+		pass(ctx, 30*time.Minute)
 		s.goesOn(ctx, account)
 	})
 
 	It("S41 are looked at by a process that slept while one was retired, before it seals with what it remembers", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour)
 		account := s.connect(ctx, v1alpha1.RefreshTokens{Use: v1alpha1.RefreshTokenReusable}, "a")[0]
-		// Accounts of earlier specs whose grants are still being revoked need the key as well, and the process that sleeps is theirs.
-		Eventually(func() ([]string, error) {
-			list, others := &v1alpha1.ConnectedAccountList{}, []string(nil)
-			err := suite.admin.List(ctx, list)
-			for _, each := range list.Items {
-				if each.Namespace != s.namespace {
-					others = append(others, each.Namespace+"/"+each.Name)
-				}
-			}
-			return others, err
-		}).WithTimeout(5 * time.Minute).WithPolling(time.Second).Should(BeEmpty())
+		s.alone(ctx) // other accounts need the key as well, and the process that sleeps is theirs
 		old, added := installedKeyring().ID(), ""
 		change(ctx, keyringSecret(), func(secret *corev1.Secret) {
 			stored, err := seal.ParseKeyring(secret.Data)
@@ -389,7 +402,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			earlier := get(ctx, keyringSecret())
 			_, added := addedKey(ctx)
 			if promoted {
-				suite.clock.ahead.Add(int64(time.Minute))
+				suite.clock.ahead.Add(int64(seal.KeyDistribution))
 				Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 			}
 			now := get(ctx, keyringSecret())
@@ -406,7 +419,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 			putKeyring(ctx, now)
 			damaged = false
 			becomesReady(ctx, account)
-			suite.clock.ahead.Add(int64(time.Minute))
+			suite.clock.ahead.Add(int64(seal.KeyDistribution))
 			Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 			s.goesOn(ctx, account)
 		},
@@ -433,7 +446,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		Eventually(saidOfKeyring(ctx)).Should(ContainElement(And(HavePrefix("KeyNotRotated: "), HaveSuffix(v1alpha1.AnnotationRotateKey+"="+installedKeyring().ID()))))
 		old, added := addedKey(ctx)
 		askKeyring(ctx, v1alpha1.AnnotationRetireKey, old)
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, accounts...)).Should(Equal(map[string]int{added: 2}))
 
 		By("an account that holds what was made for another")
@@ -470,7 +483,7 @@ var _ = Describe("The keys of the keyring", Serial, func() {
 		account := s.connected(ctx)
 		old, added := addedKey(ctx)
 		before := installedKeyring()
-		suite.clock.ahead.Add(int64(time.Minute))
+		suite.clock.ahead.Add(int64(seal.KeyDistribution))
 		Eventually(sealedUnder(ctx, account)).Should(Equal(map[string]int{added: 1}))
 		rotates(ctx, account)
 		rotates(ctx, account)

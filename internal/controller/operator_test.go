@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -34,8 +37,30 @@ type operator struct {
 	logs     *syncBuffer
 	inFlight *controller.InFlight
 	journal  *seal.Journal
+	parts    *parts
 	// stop ends the manager and waits for that; what is in flight goes on. It may be called again.
 	stop func()
+}
+
+// parts are what an operator adds to its manager.
+type parts struct {
+	ctrl.Manager
+	added []manager.Runnable
+}
+
+func (p *parts) Add(part manager.Runnable) error {
+	p.added = append(p.added, part)
+	return p.Manager.Add(part)
+}
+
+// waiting counts the laps of accounts that wait for the operator's workers.
+func (o *operator) waiting() int {
+	for _, part := range o.parts.added {
+		if laps, known := controller.Waiting(part); known {
+			return laps
+		}
+	}
+	return 0
 }
 
 // run runs an operator until the end of the node that calls it.
@@ -53,7 +78,7 @@ func start(ctx context.Context, seen *wire, options ctrl.Options, in seal.Journa
 	asOperator.Wrap(seen.wrap)
 	options.Metrics, options.HealthProbeBindAddress = metricsserver.Options{BindAddress: "0"}, "0"
 	options.Controller.SkipNameValidation = new(true)
-	manager, err := ctrl.NewManager(asOperator, options)
+	manages, err := ctrl.NewManager(asOperator, options)
 	Expect(err).NotTo(HaveOccurred())
 
 	journal, err := seal.OpenJournal(in)
@@ -66,8 +91,8 @@ func start(ctx context.Context, seen *wire, options ctrl.Options, in seal.Journa
 		measured = controller.NewMetrics(suite.clock) // each tells of its own requests alone
 	}
 	running, cancel := context.WithCancel(context.Background())
-	started := &operator{wire: seen, inFlight: &controller.InFlight{}, journal: journal}
-	Expect(controller.Setup(running, manager, controller.Options{
+	started := &operator{wire: seen, inFlight: &controller.InFlight{}, journal: journal, parts: &parts{Manager: manages}}
+	Expect(controller.Setup(running, started.parts, controller.Options{
 		Namespace: operatorNamespace, ClusterID: string(kubeSystem.UID),
 		Egress: oauth.Egress{AllowLoopback: true, DenyAddrPorts: []netip.AddrPort{apiServerAddress()}}, Workers: cmp.Or(options.Controller.MaxConcurrentReconciles, workers),
 		Limits: pace.Limits{Namespace: 32, Total: 64}, MaxAccounts: maxAccounts,
@@ -75,7 +100,7 @@ func start(ctx context.Context, seen *wire, options ctrl.Options, in seal.Journa
 		Journal: journal, TakeoverWait: 30 * time.Second, ConsentURL: consentURL,
 	})).To(Succeed())
 	ended := make(chan error, 1)
-	go func() { ended <- manager.Start(running) }()
+	go func() { ended <- manages.Start(running) }()
 	var once sync.Once
 	started.stop = func() {
 		once.Do(func() {
@@ -116,6 +141,28 @@ func withoutLease(ctx context.Context) func(*ctrl.Options) {
 	return func(options *ctrl.Options) {
 		options.LeaderElection, options.LeaderElectionID, options.LeaderElectionNamespace = true, lease.Name, operatorNamespace
 	}
+}
+
+// alone waits until no account and no token Secret of another spec is left: an account stays until its grant is revoked, and
+// a Secret until the garbage collector comes to it, and both start laps.
+func (s *stage) alone(ctx context.Context) {
+	GinkgoHelper()
+	Eventually(func() ([]string, error) {
+		accounts, secrets, others := &v1alpha1.ConnectedAccountList{}, &corev1.SecretList{}, []string(nil)
+		if err := suite.admin.List(ctx, accounts); err != nil {
+			return nil, err
+		}
+		if err := suite.admin.List(ctx, secrets, client.HasLabels{v1alpha1.LabelAccount}); err != nil {
+			return nil, err
+		}
+		for _, each := range accounts.Items {
+			others = append(others, each.Namespace+"/"+each.Name)
+		}
+		for _, each := range secrets.Items {
+			others = append(others, each.Namespace+"/"+each.Name)
+		}
+		return slices.DeleteFunc(others, func(name string) bool { return strings.HasPrefix(name, s.namespace+"/") }), nil
+	}).WithTimeout(5 * time.Minute).WithPolling(time.Second).Should(BeEmpty())
 }
 
 // blind keeps the suite's operator from seeing what becomes of accounts, so that another one works on them alone: until

@@ -250,14 +250,15 @@ var _ = Describe("An answer", func() {
 		}
 		rotations := func() int64 { return get(ctx, account.DeepCopy()).Status.Rotations }
 		before := rotations()
-		large := strings.Repeat("&", most) // written as six characters in JSON
-		answers(large, "1"+large[1:])
+		large := strings.Repeat("&", most)        // written as six characters in JSON
+		longest := strings.Repeat("\\", 64<<10-1) // two characters each in JSON; no header has to carry it
+		answers(large, "1"+longest)
 		Eventually(rotations).Should(Equal(before + 1))
 		becomesReady(ctx, account)
 		Eventually(func() map[string][]byte { return s.tokenSecret(ctx, "a").Data }).Should(HaveKeyWithValue("access_token", []byte(large)))
 		Expect(len(get(ctx, account.DeepCopy()).Status.SealedCredential)).To(BeNumerically("<", 512<<10))
 
-		answers(large+"&", "2"+large[1:])
+		answers(large+"&", "2"+longest)
 		Eventually(rotations).Should(Equal(before + 2))
 		Eventually(condition(ctx, account, "Refreshed")).Should(Equal("False InvalidResponse"))
 		Expect(s.tokenSecret(ctx, "a").Data).To(HaveKeyWithValue("access_token", []byte(large)))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,7 +104,8 @@ func (r *recovery) settleEntry(ctx context.Context, entry seal.Entry) {
 }
 
 // resolve finds out what became of the claims of an earlier process of this pod, which is dead. Where the provider
-// forgives a second use for a few seconds only, there is no time to wait for the lease of the dead.
+// forgives a second use for a few seconds only, there is no time to wait for the lease of the dead; and at the end of a code
+// there is a person who waits to hear of it.
 func (r *recovery) resolve(ctx context.Context) error {
 	list := &v1alpha1.ConnectedAccountList{}
 	if err := r.accounts.Client.List(ctx, list); err != nil {
@@ -111,8 +113,7 @@ func (r *recovery) resolve(ctx context.Context) error {
 	}
 	var open sync.WaitGroup
 	for i := range list.Items {
-		holder := list.Items[i].Status.Claim.Holder
-		if holder.Journal != r.accounts.Journal.Instance() || holder.Process == r.accounts.Process {
+		if !slices.ContainsFunc(r.claimsHere(&list.Items[i]), func(holder v1alpha1.ClaimHolder) bool { return holder.Process != r.accounts.Process }) {
 			continue
 		}
 		key := types.NamespacedName{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
@@ -122,12 +123,18 @@ func (r *recovery) resolve(ctx context.Context) error {
 	return nil
 }
 
+// claimsHere are the holders of an account's open claims that are, or were, processes of this pod.
+func (r *recovery) claimsHere(account *v1alpha1.ConnectedAccount) []v1alpha1.ClaimHolder {
+	holders := []v1alpha1.ClaimHolder{account.Status.Claim.Holder, account.Status.Authorization.Exchange.Holder}
+	return slices.DeleteFunc(holders, func(holder v1alpha1.ClaimHolder) bool { return holder.Journal != r.accounts.Journal.Instance() })
+}
+
 // resolveOne makes laps of an account for as long as a claim of this pod is open in it.
 func (r *recovery) resolveOne(ctx context.Context, key types.NamespacedName) {
 	for failed := recoveryPause; ctx.Err() == nil; failed = min(2*failed, longestRecoveryPause) {
 		account := &v1alpha1.ConnectedAccount{}
 		err := r.accounts.Live.Get(ctx, key, account)
-		if isGone(err) || err == nil && account.Status.Claim.Holder.Journal != r.accounts.Journal.Instance() {
+		if isGone(err) || err == nil && len(r.claimsHere(account)) == 0 {
 			return
 		}
 		pause := failed
@@ -195,7 +202,7 @@ func (r *AccountReconciler) replay(ctx context.Context, entry seal.Entry) (err e
 	if err != nil {
 		return err
 	}
-	err = r.settle(ctx, facts, r.outcomeOf(ctx, spendOf(receipt, facts.Client), reply, nil))
+	err = r.settle(ctx, facts, r.outcomeOf(ctx, account.Namespace, spendOf(receipt, facts.Client), reply, nil))
 	if err != nil && !errors.Is(err, errSuperseded) {
 		return err
 	}

@@ -294,6 +294,33 @@ var _ = Describe("A claim of an earlier process of the same pod", func() {
 		})
 	}
 
+	It("is given up within seconds where it is of a code, without the lease, and the person is asked again", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour, provider.ReusePolicy{})
+		account := s.person("bills")
+		s.create(ctx, s.bills(s.withConsent(provider.Smartbills)), account)
+		in := seal.JournalOptions{Dir: GinkgoT().TempDir()}
+		dead, err := seal.OpenJournal(in)
+		Expect(err).NotTo(HaveOccurred())
+		over := s.handOver(ctx, account, "a code that was sent, perhaps")
+		blind()
+		editAuthorization(ctx, account, func(into *v1alpha1.Authorization) {
+			into.HandOver, into.UsedStates = over, append(into.UsedStates, over.StateHash)
+			into.Exchange = v1alpha1.CodeClaim{
+				ID: "of-the-dead", Sequence: 1, HandOverID: over.ID, StateHash: over.StateHash, ClientUID: over.ClientUID, DurationSeconds: 45,
+				StartTime: over.HandedOverTime, Holder: v1alpha1.ClaimHolder{Journal: dead.Instance(), Process: "dead"},
+			}
+		})
+		Expect(dead.Close()).To(Succeed())
+
+		s.operator(ctx, in, withoutLease(ctx))
+		Eventually(outcome(ctx, account, over), 10*time.Second).Should(Equal("InDoubt"))
+		status := get(ctx, account.DeepCopy()).Status
+		Expect(status.Authorization.Exchange).To(BeZero())
+		Expect(status.Authorization.HandOver).To(BeZero())
+		Expect(status.AuthorizationURL).NotTo(BeEmpty())
+		Expect(s.provider.TokenRequests()).To(BeZero(), "a code is sent once")
+	})
+
 	It("is resolved though another's Secret stands in the way of publishing", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.GraceSameSuccessor, Grace: 30 * time.Second})
 		account := s.connect(ctx, v1alpha1.RefreshTokens{ReuseGraceSeconds: 30}, "a")[0]

@@ -236,6 +236,45 @@ var _ = Describe("A definition that hides a refresh token for a while", func() {
 		becomesReady(ctx, account)
 		s.goesOn(ctx, account)
 	})
+
+	It("costs nothing where it is mended between the look at an account and the write", func(ctx SpecContext) {
+		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
+		account := s.connected(ctx)
+		kept := get(ctx, account.DeepCopy()).Status.SealedCredential
+		restore := dropSealedCredential(ctx, account)
+		s.hidden(ctx, account)
+		see := blind() // laps go on with the copy that does not show it
+		// The definition is tried twice in a lap, before it is decided and before the status is written.
+		decided, mark, mended := -1, 0, make(chan struct{})
+		suite.wire.refusing(func(request *http.Request) int {
+			if request.Method != http.MethodPut || request.URL.Path != statusPath(account) || !request.URL.Query().Has("dryRun") || mark > 0 {
+				return 0
+			}
+			before := decided
+			if decided = len(suite.logs.decisions()); before >= 0 && decided > before {
+				restore(ctx)
+				mark = suite.wire.mark()
+				close(mended)
+			}
+			return 0
+		})
+		lead := int32(1200)
+		Eventually(func() <-chan struct{} {
+			lead++
+			suite.clock.ahead.Add(int64(untilProbed))
+			change(ctx, s.bills(), func(c *v1alpha1.OAuthClient) { c.Spec.RefreshBeforeSeconds = lead }) // starts a lap, and writes no account
+			return mended
+		}).WithPolling(time.Second).Should(BeClosed())
+		Eventually(func() []call {
+			return suite.wire.since(mark, func(made call) bool {
+				return strings.Contains(made.path, "/connectedaccounts/a") && made.method != http.MethodPost && !strings.Contains(made.query, "dryRun")
+			})
+		}).ShouldNot(BeEmpty(), "the operator asks, or writes")
+		Expect(get(ctx, account.DeepCopy()).Status.SealedCredential).To(Equal(kept))
+		see()
+		becomesReady(ctx, account)
+		s.goesOn(ctx, account)
+	})
 })
 
 func statusPath(account *v1alpha1.ConnectedAccount) string {

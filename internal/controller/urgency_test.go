@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,10 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
-	"github.com/oauth-operator/oauth-operator/internal/lifecycle"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 	"github.com/oauth-operator/oauth-operator/test/provider"
 )
@@ -75,38 +72,6 @@ func (o *operator) occupy(ctx context.Context, account *v1alpha1.ConnectedAccoun
 	return goOn
 }
 
-// waiting counts the laps of accounts that wait at an urgency, in all operators of this process. Those that have been
-// stopped are among them, with what they have left.
-func waiting(urgency int) (float64, error) {
-	families, err := metrics.Registry.Gather()
-	if err != nil {
-		return 0, err
-	}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			labels := map[string]string{}
-			for _, label := range metric.GetLabel() {
-				labels[label.GetName()] = label.GetValue()
-			}
-			if family.GetName() == "workqueue_depth" && labels["controller"] == "connectedaccount" && labels["priority"] == strconv.Itoa(urgency) {
-				return metric.GetGauge().GetValue(), nil
-			}
-		}
-	}
-	return 0, nil
-}
-
-// moreWaiting is for how many more than now wait at an urgency.
-func moreWaiting(urgency int) func() (float64, error) {
-	GinkgoHelper()
-	before, err := waiting(urgency)
-	Expect(err).NotTo(HaveOccurred())
-	return func() (float64, error) {
-		now, err := waiting(urgency)
-		return now - before, err
-	}
-}
-
 var _ = Describe("Where many accounts want a lap", func() {
 	const (
 		lifetime = 3 * time.Hour
@@ -147,24 +112,26 @@ var _ = Describe("Where many accounts want a lap", func() {
 	It("a new account goes before one that was edited, and that before the many that a change of their client is for", func(ctx SpecContext) {
 		s := newStage(ctx, lifetime)
 		owner := s.bills()
-		s.create(ctx, owner)
+		s.create(ctx, owner, s.business())
 		many := s.several(ctx, 5)
-		edited, busy := s.account("edited-0", "bills"), s.account("busy-0", "bills")
+		edited, busy := s.account("edited-0", "business"), s.account("busy-0", "bills")
 		s.create(ctx, edited, busy)
 		becomesReady(ctx, append(many, edited, busy)...)
 
 		blind()
+		s.alone(ctx)
 		looking := s.operator(ctx, seal.JournalOptions{Dir: GinkgoT().TempDir()}, oneWorker)
 		Eventually(func() []string { return looking.firsts(0) }).Should(HaveLen(len(many) + 2))
+		Eventually(looking.waiting).Should(BeZero())
 		goOn := looking.occupy(ctx, busy)
 		from := len(looking.logs.decisions())
-		ofMany, ofOne, tokenless := moreWaiting(lifecycle.UrgencyMany), moreWaiting(lifecycle.UrgencyChanged), moreWaiting(lifecycle.UrgencyTokenless)
+		// Each is known to wait before the next one comes. The order is the opposite of that in which they are to go.
 		change(ctx, owner, func(c *v1alpha1.OAuthClient) { c.Spec.TokenRequest.TimeoutSeconds = 7 })
+		Eventually(looking.waiting).Should(Equal(len(many) + 1)) // the busy one as well
 		touch(ctx, edited)
+		Eventually(looking.waiting).Should(Equal(len(many) + 2))
 		s.create(ctx, s.account("new-0", "a-client-that-is-not-there-yet"))
-		Eventually(ofMany).Should(BeEquivalentTo(len(many) + 1)) // the busy one as well
-		Eventually(ofOne).Should(BeEquivalentTo(1))
-		Eventually(tokenless).Should(BeEquivalentTo(1))
+		Eventually(looking.waiting).Should(Equal(len(many) + 3))
 		goOn()
 		Eventually(func() []string { return kinds(looking.firsts(from)) }).Should(HaveLen(1 + len(many) + 2))
 		Expect(kinds(looking.firsts(from))).To(Equal([]string{"busy", "new", "edited", "bills", "bills", "bills", "bills", "bills"}))

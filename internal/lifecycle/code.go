@@ -135,11 +135,15 @@ func codeTime(f *Facts, now time.Time) time.Time {
 
 // restsFor is when the old grant may be used again after a code whose outcome nobody knows; it may be past.
 func restsFor(f *Facts, now time.Time) time.Time {
-	last := f.Account.Status.Authorization.LastOutcome
-	if !refreshes(f) || last.Result != v1alpha1.AuthorizationInDoubt || last.OutcomeTime == nil || last.OutcomeTime.After(now.Add(clockTolerance)) {
+	known := f.Account.Status.Authorization
+	at := known.InDoubtTime
+	if at == nil && known.LastOutcome.Result == v1alpha1.AuthorizationInDoubt {
+		at = known.LastOutcome.OutcomeTime // an earlier version wrote it there only
+	}
+	if !refreshes(f) || at == nil || at.After(now.Add(clockTolerance)) {
 		return time.Time{}
 	}
-	return earlier(last.OutcomeTime.Add(codeRest), now.Add(codeRest))
+	return earlier(at.Add(codeRest), now.Add(codeRest))
 }
 
 // droppedRules give up what must not be sent. They need neither client nor provider.
@@ -225,20 +229,34 @@ func (s Spending) codeDone(status *v1alpha1.ConnectedAccountStatus) {
 }
 
 // CodeKept takes over into the status that the credential which a code brought is kept in it. The link that led to it is good
-// for nothing any more.
-func CodeKept(status *v1alpha1.ConnectedAccountStatus, next Credential, s Spending, waits bool, now time.Time) {
+// for nothing any more, unless it may have been the wrong person's.
+func CodeKept(f *Facts, status *v1alpha1.ConnectedAccountStatus, next Credential, s Spending, now time.Time) {
+	kept := *f
+	kept.Credential = next
 	stateHash := s.StateHash
 	s.codeDone(status)
 	into := &status.Authorization
 	into.Denial = v1alpha1.AuthorizationDenial{}
-	into.Attempt = max(into.Attempt, s.ConsentAttempt, 1) + 1
-	status.AuthorizationURL = ""
+	into.Attempt = max(into.Attempt, s.ConsentAttempt, 1)
+	if !GivesWay(&kept) {
+		linkUsed(status)
+	}
 	status.Failures = v1alpha1.Failures{} // they were of the grant before
+	into.InDoubtTime = nil
 	result := v1alpha1.AuthorizationConnected
-	if waits {
+	if awaitsApproval(&kept) && !approvalGiven(&kept) {
 		result = v1alpha1.AuthorizationNeedsApproval
 	}
 	ended(status, v1alpha1.AuthorizationOutcome{StateHash: stateHash, Result: result, Identity: next.Identity}, now)
+	if result == v1alpha1.AuthorizationNeedsApproval && GivesWay(f) {
+		counted(into, metav1.NewTime(now.Truncate(time.Second))) // two who replace each other come to nothing as well
+	}
+}
+
+// linkUsed ends the link in the status, and all that were given out before.
+func linkUsed(status *v1alpha1.ConnectedAccountStatus) {
+	status.Authorization.Attempt = max(status.Authorization.Attempt, 1) + 1
+	status.AuthorizationURL = ""
 }
 
 // CodeFailed takes over into the status that a code brought nothing. It is never sent again, unless not a byte of it was; and
@@ -254,6 +272,8 @@ func CodeFailed(status *v1alpha1.ConnectedAccountStatus, failure Failure, identi
 	s.codeDone(status)
 	outcome := v1alpha1.AuthorizationOutcome{StateHash: s.StateHash, Result: v1alpha1.AuthorizationRejected, Reason: failure.Message}
 	switch {
+	case failure.Class == SubjectChanged && identity == "":
+		// Nobody else is known to have come. The reason says what there is to know.
 	case failure.Class == SubjectChanged:
 		outcome.Result, outcome.Identity = v1alpha1.AuthorizationSubjectChanged, identity
 	case inDoubt(failure.Class):

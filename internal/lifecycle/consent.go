@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -77,7 +78,8 @@ func personNeeded(f *Facts, now time.Time) bool {
 	class := oauth.Class(f.Account.Status.Failures.Class)
 	asked := f.Account.Status.Failures.Count > 0 && (class == oauth.AuthorizationRequired || class == oauth.AuthorizationDenied || class == SubjectChanged)
 	return authorizationFinal(f) || asked || rolledBack(f) != nil || endpointChanged(f) != nil ||
-		scopesMissing(f) != nil || scopeReduced(f) != nil || scopeExceeded(f) != nil || otherIdentity(f) != nil || consentDue(f, now) != nil
+		scopesMissing(f) != nil || scopeReduced(f) != nil || scopeExceeded(f) != nil || otherIdentity(f) != nil || consentDue(f, now) != nil ||
+		GivesWay(f)
 }
 
 // linkWanted: the account is to have a link. None leads to a provider with scopes that the account may not ask for: a person
@@ -90,6 +92,10 @@ func linkWanted(f *Facts, now time.Time) bool {
 // setLink puts the link into the status, or takes it out. One that is good stays as it is; while a client is not ready, no
 // other takes its place.
 func setLink(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.Time) {
+	if said := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthorized); said != nil &&
+		said.Reason == v1alpha1.ReasonApprovalRequired && f.Credential.State == CredentialHeld && approvalMissing(f) == nil {
+		linkUsed(status) // somebody has approved: until then, whoever has the link may have been the right person
+	}
 	if !linkWanted(f, now) {
 		status.AuthorizationURL = ""
 		return
@@ -186,13 +192,23 @@ func subjectFinding(message string) *Finding {
 // SubjectChanged is the class of an answer that is about another person or account than the one whose access it was.
 const SubjectChanged oauth.Class = "SubjectChanged"
 
-// SameSubject reports whether an access that the provider names so may take the place of what is held.
-func SameSubject(account *v1alpha1.ConnectedAccount, held Credential, identity string) bool {
+// OtherSubject tells why an access that the provider names so may not take the place of what is held; nil: it may. Asked is
+// whether the client says where an answer names whose access it is. Where it does not any more, a name of before is held against
+// nothing, or nobody could ever consent again.
+func OtherSubject(account *v1alpha1.ConnectedAccount, held Credential, identity string, asked bool) *Failure {
 	expected := account.Spec.ExpectedIdentity
-	if expected == "" && held.State == CredentialHeld {
+	if expected == "" && held.State == CredentialHeld && asked {
 		expected = held.Identity
 	}
-	return expected == "" || identity == expected
+	switch {
+	case expected == "", identity == expected:
+		return nil
+	case identity == "":
+		return &Failure{Class: SubjectChanged, Message: "the answer of the token endpoint does not say whose access it is, so that it was not kept: " +
+			"the provider must mend it, or the client's owner correct spec.tokenResponse.identity"}
+	default:
+		return &Failure{Class: SubjectChanged, Message: "somebody else than expected has consented, and their access was not kept"}
+	}
 }
 
 // subjectChanged tells of a refusal, until somebody else has consented.
@@ -267,12 +283,30 @@ func idleDue(f *Facts) time.Time {
 	return RefreshTime(string(f.Account.UID), held.IssuedTime, held.IssuedTime.Add(idle), 0)
 }
 
+// What the annotation that approves of a consent says where there is no name begins with the first of these, and with the second
+// where a name could be taken for one of both: a provider lets people call themselves what they like.
+const (
+	approvesNumber = "consent/"
+	approvesName   = "name/"
+)
+
 // ApprovalValue is what the annotation that approves of a consent must say.
 func ApprovalValue(held Credential) string {
-	if held.Identity != "" {
-		return held.Identity
+	switch name := held.Identity; {
+	case name == "":
+		return approvesNumber + strconv.FormatInt(held.GrantSequence, 10)
+	case strings.HasPrefix(name, approvesNumber), strings.HasPrefix(name, approvesName):
+		return approvesName + name
+	default:
+		return name
 	}
-	return strconv.FormatInt(held.GrantSequence, 10)
+}
+
+// GivesWay: what is held is of no use to anybody until somebody approves of it, and never was. Whoever comes next takes its
+// place, so that the wrong person, who came first, does not keep the right one out. What has once been published does not give
+// way: approval may be asked for later than the consent.
+func GivesWay(f *Facts) bool {
+	return awaitsApproval(f) && !approvalGiven(f) && f.Secret == SecretAbsent
 }
 
 // approvalMissing finds an access that nobody has approved of, where somebody must. What was imported was brought by
@@ -281,10 +315,12 @@ func approvalMissing(f *Facts) *Finding {
 	if !awaitsApproval(f) || approvalGiven(f) {
 		return nil
 	}
-	// Whoever came first holds the account, approved or not: nobody else's consent is kept after that.
 	whose, otherwise := "of somebody whom the provider does not name", "write spec.consent.link: Always, and have the right person follow the link"
 	if f.Credential.Identity != "" {
 		whose, otherwise = "of status.identity", "write the right person into spec.expectedIdentity, and have them follow the link"
+	}
+	if GivesWay(f) {
+		otherwise = consentWay(f) + ": who consents later takes their place"
 	}
 	value := "'" + strings.ReplaceAll(ApprovalValue(f.Credential), "'", `'\''`) + "'"
 	return &Finding{
@@ -314,12 +350,6 @@ func Approved(held Credential, identity string) bool {
 	return held.State == CredentialHeld && held.Approved && identity != "" && held.Identity == identity
 }
 
-// NeedsApproval reports whether a credential of that kind has to wait.
-func NeedsApproval(account *v1alpha1.ConnectedAccount, next Credential) bool {
-	f := &Facts{Account: account, Credential: next}
-	return awaitsApproval(f) && !approvalGiven(f)
-}
-
 // isDenial reports whether a code says no for a person, or for a rule about them; the others tell of a trouble at the provider.
 func isDenial(code string) bool {
 	switch code {
@@ -347,7 +377,7 @@ func settleConsent(f *Facts, status *v1alpha1.ConnectedAccountStatus, now time.T
 		if isDenial(denied.Code) {
 			result, reason = v1alpha1.AuthorizationWasDenied, "the access was denied at the provider ("+denied.Code+")"
 		}
-		ended(status, v1alpha1.AuthorizationOutcome{StateHash: denied.StateHash, Result: result, Reason: reason}, now)
+		ended(status, v1alpha1.AuthorizationOutcome{StateHash: denied.StateHash, Result: result, Reason: reason, Error: denied.Code}, now)
 		into.Denial = v1alpha1.AuthorizationDenial{}
 	}
 	if outcome, drop := codeToDrop(f, now); drop {
@@ -365,12 +395,23 @@ func ended(status *v1alpha1.ConnectedAccountStatus, outcome v1alpha1.Authorizati
 	outcome.OutcomeTime = &at
 	into := &status.Authorization
 	into.LastOutcome = outcome
-	if outcome.Result == v1alpha1.AuthorizationConnected || outcome.Result == v1alpha1.AuthorizationNeedsApproval {
-		into.Failures = v1alpha1.ConsentFailures{}
-		return
+	if outcome.Result == v1alpha1.AuthorizationInDoubt {
+		into.InDoubtTime = &at // what comes of the next attempt says nothing about this one
 	}
+	switch outcome.Result {
+	case v1alpha1.AuthorizationConnected:
+		into.Failures = v1alpha1.ConsentFailures{}
+	case v1alpha1.AuthorizationNeedsApproval:
+		// It may be the wrong person's, and ends no wait.
+	case v1alpha1.AuthorizationWasDenied, v1alpha1.AuthorizationRejected, v1alpha1.AuthorizationInDoubt, v1alpha1.AuthorizationSubjectChanged, v1alpha1.AuthorizationExpired:
+		counted(into, at)
+	}
+}
+
+// counted counts an attempt among those that the pages let nobody make too often.
+func counted(into *v1alpha1.Authorization, at metav1.Time) {
 	began := into.Failures.WindowStartTime
-	if began == nil || now.Sub(began.Time).Abs() >= failureWindow {
+	if began == nil || at.Sub(began.Time).Abs() >= failureWindow {
 		into.Failures = v1alpha1.ConsentFailures{WindowStartTime: &at}
 	}
 	into.Failures.Count = min(max(into.Failures.Count, 0), maxConsentFailures) + 1

@@ -153,8 +153,14 @@ func TestDecideCode(t *testing.T) {
 		"but not while the journal may hold its result":        {connected(), change(handsOver(time.Minute), exchanges(lifecycle.ClaimOrphaned, 0), func(f *lifecycle.Facts) { f.ExchangeOpen = true }), rests("exchange open")},
 		"a code of which not a byte was sent is free again":    {connected(), change(handsOver(time.Minute), exchanges(lifecycle.ClaimUnsent, 0)), acts("code unsent", lifecycle.Unclaim)},
 		"the old grant rests after a code in doubt":            {connected(), change(late, doubtful(119*time.Second)), rests("old grant rests")},
-		"and not for ever":                                     {connected(), change(late, doubtful(2*time.Minute)), spends("refresh due", 1)},
-		"not even where somebody wrote 2099":                   {connected(), change(late, doubtful(-73*365*24*time.Hour)), spends("refresh due", 1)},
+		"whatever came of an attempt since": {connected(), change(late, func(f *lifecycle.Facts) {
+			change(handsOver(time.Minute), exchanges(lifecycle.ClaimInDoubt, 0))(f)
+			f.Account.Status = lifecycle.Status(f, lifecycle.Done{}, ago(time.Minute))
+			f.Account.Status.Authorization.Denial = v1alpha1.AuthorizationDenial{Code: "access_denied", StateHash: "state-2", DeniedTime: when(noon())}
+			f.Account.Status = lifecycle.Status(f, lifecycle.Done{}, noon())
+		}), rests("old grant rests")},
+		"and not for ever":                   {connected(), change(late, doubtful(2*time.Minute)), spends("refresh due", 1)},
+		"not even where somebody wrote 2099": {connected(), change(late, doubtful(-73*365*24*time.Hour)), spends("refresh due", 1)},
 		"a refresh asks for no scope that nobody granted": {
 			connected(), change(late, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"read", "write"} }), spends("refresh due", 1),
 		},
@@ -307,7 +313,7 @@ func TestADenialIsTakenUpOnce(t *testing.T) {
 		}
 		settle(f, lifecycle.Done{}, noon())
 		known := f.Account.Status.Authorization
-		if known.Denial.StateHash != "" || known.LastOutcome.Result != want || known.LastOutcome.StateHash != "state-1" || known.Failures.Count != 1 {
+		if known.Denial.StateHash != "" || known.LastOutcome.Result != want || known.LastOutcome.StateHash != "state-1" || known.LastOutcome.Error != code || known.Failures.Count != 1 {
 			t.Errorf("%s: %+v", code, known)
 		}
 	}
@@ -383,7 +389,7 @@ func TestWhatACodeBringsIsKeptAsANewGrant(t *testing.T) {
 		t.Fatal("it is not kept")
 	}
 	lifecycle.Kept(&status, f.Credential, next.Version(), s)
-	lifecycle.CodeKept(&status, next, s, false, noon())
+	lifecycle.CodeKept(f, &status, next, s, noon())
 	known := status.Authorization
 	switch {
 	case known.HandOver.ID != "" || known.Exchange.ID != "":
@@ -440,20 +446,24 @@ func TestWhoseAccessItIs(t *testing.T) {
 	account := f.Account
 	for _, test := range []struct {
 		expected, held, comes string
-		want                  bool
+		asked                 bool
+		want                  string
 	}{
-		{"", "", "", true},
-		{"", "", "alice", true},
-		{"", "alice", "alice", true},
-		{"", "alice", "bob", false},
-		{"", "alice", "", false},
-		{"bob", "alice", "bob", true},
-		{"bob", "alice", "alice", false},
-		{"bob", "", "", false},
-		{"bob", "", "Bob", false},
+		{"", "", "", true, ""},
+		{"", "", "alice", true, ""},
+		{"", "alice", "alice", true, ""},
+		{"", "alice", "bob", true, "somebody else"},
+		{"", "alice", "", true, "does not say"},
+		{"", "alice", "", false, ""},
+		{"bob", "alice", "bob", true, ""},
+		{"bob", "alice", "alice", true, "somebody else"},
+		{"bob", "", "", true, "does not say"},
+		{"bob", "", "", false, "does not say"},
+		{"bob", "", "Bob", true, "somebody else"},
 	} {
 		account.Spec.ExpectedIdentity, f.Credential.Identity = test.expected, test.held
-		if got := lifecycle.SameSubject(account, f.Credential, test.comes); got != test.want {
+		got := lifecycle.OtherSubject(account, f.Credential, test.comes, test.asked)
+		if (got == nil) != (test.want == "") || got != nil && !strings.Contains(got.Message, test.want) {
 			t.Errorf("expected %q, held %q, comes %q: %v", test.expected, test.held, test.comes, got)
 		}
 	}
@@ -471,14 +481,19 @@ func TestS29WhatNobodyHasApprovedOfIsNotPublished(t *testing.T) {
 	}
 	approved := func(f *lifecycle.Facts) { f.Credential.Approved = true }
 	decideAll(t, map[string]planCase{
-		"a token waits for approval":             {connected(), change(approves, gone), rests("nothing to do")},
-		"approval of somebody else is none":      {connected(), change(approves, gone, annotate(v1alpha1.AnnotationApprove, "bob")), rests("nothing to do")},
-		"nor is approval of nobody":              {connected(), change(approves, gone, annotate(v1alpha1.AnnotationApprove, "")), rests("nothing to do")},
-		"nor of a number, where there is a name": {connected(), change(approves, gone, annotate(v1alpha1.AnnotationApprove, "2")), rests("nothing to do")},
-		"approval of whom the status names is":   {connected(), change(approves, gone, annotate(v1alpha1.AnnotationApprove, "alice")), publishes("approval given", lifecycle.Approve)},
-		"where nobody is named, the number is":   {connected(), change(approves, gone, nameless, annotate(v1alpha1.AnnotationApprove, "2")), publishes("approval given", lifecycle.Approve)},
-		"what was approved stays so":             {connected(), change(approves, gone, approved), publishes("nothing to do", lifecycle.Rest)},
-		"what was imported needs none":           {connected(), change(approves, gone, func(f *lifecycle.Facts) { f.Credential.GrantTime = time.Time{} }), publishes("nothing to do", lifecycle.Rest)},
+		"a token waits for approval":                            {connected(), change(approves, gone), rests("nothing to do")},
+		"approval of somebody else is none":                     {connected(), change(approves, gone, annotate(v1alpha1.AnnotationApprove, "bob")), rests("nothing to do")},
+		"nor is approval of nobody":                             {connected(), change(approves, gone, annotate(v1alpha1.AnnotationApprove, "")), rests("nothing to do")},
+		"nor of a number, where there is a name":                {connected(), change(approves, gone, annotate(v1alpha1.AnnotationApprove, "2")), rests("nothing to do")},
+		"approval of whom the status names is":                  {connected(), change(approves, gone, annotate(v1alpha1.AnnotationApprove, "alice")), publishes("approval given", lifecycle.Approve)},
+		"where nobody is named, the number is":                  {connected(), change(approves, gone, nameless, annotate(v1alpha1.AnnotationApprove, "consent/2")), publishes("approval given", lifecycle.Approve)},
+		"a number alone is nobody's name, and no number":        {connected(), change(approves, gone, nameless, annotate(v1alpha1.AnnotationApprove, "2")), rests("nothing to do")},
+		"approval of a number is none of whom it could name":    {connected(), change(approves, gone, called("2"), annotate(v1alpha1.AnnotationApprove, "consent/2")), rests("nothing to do")},
+		"nor of whoever calls themselves like a number":         {connected(), change(approves, gone, called("consent/2"), annotate(v1alpha1.AnnotationApprove, "consent/2")), rests("nothing to do")},
+		"who is approved of as what they are called":            {connected(), change(approves, gone, called("consent/2"), annotate(v1alpha1.AnnotationApprove, "name/consent/2")), publishes("approval given", lifecycle.Approve)},
+		"nor is that approval of whoever calls themselves this": {connected(), change(approves, gone, called("name/consent/2"), annotate(v1alpha1.AnnotationApprove, "name/consent/2")), rests("nothing to do")},
+		"what was approved stays so":                            {connected(), change(approves, gone, approved), publishes("nothing to do", lifecycle.Rest)},
+		"what was imported needs none":                          {connected(), change(approves, gone, func(f *lifecycle.Facts) { f.Credential.GrantTime = time.Time{} }), publishes("nothing to do", lifecycle.Rest)},
 		"a token that waits is refreshed all the same": {connected(), change(approves, func(f *lifecycle.Facts) {
 			f.Credential.IssuedTime, f.Credential.ExpirationTime = ago(50*time.Minute), in(10*time.Minute)
 		}), spends("refresh due", 1)},
@@ -486,6 +501,11 @@ func TestS29WhatNobodyHasApprovedOfIsNotPublished(t *testing.T) {
 }
 
 func nameless(f *lifecycle.Facts) { f.Credential.Identity = "" }
+
+// called is whose access the account holds.
+func called(name string) func(*lifecycle.Facts) {
+	return func(f *lifecycle.Facts) { f.Credential.Identity = name }
+}
 
 // consentStates are the rows of the table of states that a person's part adds.
 func consentStates() []health {
@@ -544,7 +564,7 @@ func TestWhatIsSaidOfAConsentIsWhatToDo(t *testing.T) {
 		"what to do about the wrong person": {with(connected, approves), []string{"spec.expectedIdentity"}},
 		"and about nobody":                  {with(connected, approves, nameless), []string{"spec.consent.link: Always"}},
 		"how to approve of a quote":         {with(connected, approves, func(f *lifecycle.Facts) { f.Credential.Identity = "o'neill" }), []string{`approve='o'\''neill'`}},
-		"how to approve of nobody":          {with(connected, approves, nameless), []string{"approve='2'"}},
+		"how to approve of nobody":          {with(connected, approves, nameless), []string{"approve='consent/2'"}},
 		"which scopes are missing":          {with(connected, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }), []string{"scopes write", "status.authorizationURL"}},
 	} {
 		f := inviting()
@@ -586,14 +606,81 @@ func TestS29AnApprovalThatIsNotGivenIsNoDeadEnd(t *testing.T) {
 	approves(f)
 	f.Account.Spec.ExpectedIdentity = "bob"
 	settle(f, lifecycle.Done{}, noon())
-	if f.Account.Status.AuthorizationURL != freshURL || !lifecycle.SameSubject(f.Account, f.Credential, "bob") {
+	if f.Account.Status.AuthorizationURL != freshURL || lifecycle.OtherSubject(f.Account, f.Credential, "bob", true) != nil {
 		t.Errorf("the right person cannot come: the link is %q", f.Account.Status.AuthorizationURL)
 	}
 	f = connected()
 	change(approves, nameless)(f)
 	f.Account.Spec.Consent.Link = v1alpha1.LinkAlways
 	settle(f, lifecycle.Done{}, noon())
-	if f.Account.Status.AuthorizationURL != freshURL || !lifecycle.SameSubject(f.Account, f.Credential, "") {
+	if f.Account.Status.AuthorizationURL != freshURL || lifecycle.OtherSubject(f.Account, f.Credential, "", true) != nil {
 		t.Errorf("the right person, whom nobody names, cannot come: the link is %q", f.Account.Status.AuthorizationURL)
 	}
+}
+
+// S29: whoever came first, and was not approved of, does not keep the right person out, who has the same link.
+func TestS29WhatWaitsForApprovalGivesWay(t *testing.T) {
+	t.Parallel()
+	waiting := func() *lifecycle.Facts {
+		f := connected()
+		approves(f)
+		f.Secret = lifecycle.SecretAbsent
+		f.Account.Status.Authorization.Attempt = 1
+		f.Consent.Fresh.Attempt = 1
+		given(time.Hour)(f)
+		settle(f, lifecycle.Done{}, noon())
+		return f
+	}
+	f := waiting()
+	if !lifecycle.GivesWay(f) || f.Account.Status.AuthorizationURL != givenURL || f.Account.Status.Authorization.Attempt != 1 {
+		t.Fatalf("the link is not good any more: %q, %d", f.Account.Status.AuthorizationURL, f.Account.Status.Authorization.Attempt)
+	}
+	if plan := lifecycle.Decide(edited(f, handsOver(time.Second)), noon()); plan.Rule != "code handed over" {
+		t.Errorf("the next one's code: %q", plan.Rule)
+	}
+
+	next := f.Credential
+	next.Identity, next.GrantSequence = "bob", next.GrantSequence+1
+	for n := int32(1); n <= 2; n++ {
+		status := *f.Account.Status.DeepCopy()
+		lifecycle.CodeKept(f, &status, next, lifecycle.Spending{Code: true, StateHash: "state-2", ConsentAttempt: 1}, noon())
+		if status.AuthorizationURL == "" || status.Authorization.Attempt != 1 || status.Authorization.LastOutcome.Result != v1alpha1.AuthorizationNeedsApproval {
+			t.Errorf("after the next one: %q, %+v", status.AuthorizationURL, status.Authorization)
+		}
+		if status.Authorization.Failures.Count != n {
+			t.Errorf("two who replace each other: counted %d times, not %d", status.Authorization.Failures.Count, n)
+		}
+		f.Account.Status = status
+	}
+
+	for name, end := range map[string]func(*lifecycle.Facts){
+		"approval":                 change(func(f *lifecycle.Facts) { f.Credential.Approved = true }, annotate(v1alpha1.AnnotationApprove, "alice")),
+		"that nobody need approve": func(f *lifecycle.Facts) { f.Account.Spec.Consent.Approval = v1alpha1.ApprovalNotRequired },
+		"approval, where a link is": func(f *lifecycle.Facts) {
+			f.Credential.Approved, f.Account.Spec.Consent.Link = true, v1alpha1.LinkAlways
+		},
+		"approval that is not sealed": annotate(v1alpha1.AnnotationApprove, "alice"),
+	} {
+		f := waiting()
+		end(f)
+		settle(f, lifecycle.Done{}, noon())
+		if lifecycle.GivesWay(f) || f.Account.Status.Authorization.Attempt != 2 || f.Account.Status.AuthorizationURL == givenURL {
+			t.Errorf("%s ends the link that led there: %q, %d", name, f.Account.Status.AuthorizationURL, f.Account.Status.Authorization.Attempt)
+		}
+	}
+
+	f = connected() // and is published
+	approves(f)
+	settle(f, lifecycle.Done{}, noon())
+	if lifecycle.GivesWay(f) || f.Account.Status.AuthorizationURL != "" {
+		t.Error("what was in use gives way because somebody wants it approved of now")
+	}
+}
+
+// edited is the facts with a change.
+func edited(f *lifecycle.Facts, edit func(*lifecycle.Facts)) *lifecycle.Facts {
+	known := *f
+	known.Account = f.Account.DeepCopy()
+	edit(&known)
+	return &known
 }

@@ -154,8 +154,8 @@ func scopeExceeded(f *Facts) *Finding {
 }
 
 func scopeReduced(f *Facts) *Finding {
-	if f.Credential.State != CredentialHeld {
-		return nil
+	if f.Credential.State != CredentialHeld || f.Credential.Scopes == nil {
+		return nil // what is not known is not said to be missing
 	}
 	missing := without(f.Credential.RequestedScopes, f.Credential.Scopes)
 	if len(missing) == 0 {

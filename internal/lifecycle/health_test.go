@@ -125,7 +125,7 @@ func credentialStates() []health {
 	keyring := func(f *lifecycle.Facts) { f.KeyringMissing = true }
 	schema := func(f *lifecycle.Facts) { f.SchemaTooOld = true }
 	admin := func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"admin"} }
-	reduced := func(f *lifecycle.Facts) { f.Credential.Scopes = nil }
+	reduced := func(f *lifecycle.Facts) { f.Credential.Scopes = []string{} }
 	exceeded := func(f *lifecycle.Facts) { elsewhere(f); exceeds(f) }
 	return []health{
 		{"the definition is too old, with a token", then(schema), "True SchemaTooOld", current(), platform},
@@ -171,7 +171,7 @@ func requestStates() []health {
 			}
 		}
 		due := func(f *lifecycle.Facts) { f.Credential = held(ago(50*time.Minute), in(10*time.Minute)) }
-		reducedAndExpired := func(f *lifecycle.Facts) { expired(f); f.Credential.Scopes = nil }
+		reducedAndExpired := func(f *lifecycle.Facts) { expired(f); f.Credential.Scopes = []string{} }
 		table = append(table,
 			health{"the request failed, " + string(row.class) + ", with a token", failing(due), "True " + row.reason, current(), row.acts},
 			health{"the request failed, " + string(row.class) + ", with an expired token", failing(expired), "False " + row.reason, row.pipeline, row.acts},

@@ -139,7 +139,7 @@ func credentialChoices() []choice {
 		{"without expiry", holds(ago(time.Hour), time.Time{}, false)},
 		{"from tomorrow", holds(in(24*time.Hour), in(25*time.Hour), true)},
 		{"dead on arrival", holds(ago(time.Minute), ago(time.Minute), true)},
-		{"valid, fewer scopes", then(valid, func(f *lifecycle.Facts, _ *expected) { f.Credential.Scopes = nil })},
+		{"valid, fewer scopes", then(valid, func(f *lifecycle.Facts, _ *expected) { f.Credential.Scopes = []string{} })},
 		{"valid, more scopes", then(valid, more)},
 		{"due, more scopes", then(due, more)},
 		{"of another client id", then(valid, func(f *lifecycle.Facts, e *expected) { f.Credential.ClientID = "other"; e.changed = true })},

@@ -112,7 +112,7 @@ func readRefreshToken(found fields) (token secret.Value, doubt string) {
 	if !isPresent(found.RefreshToken) {
 		return secret.Value{}, ""
 	}
-	token, reason := readToken(found.RefreshToken)
+	token, reason := readToken(found.RefreshToken, maxRefreshTokenBytes)
 	if reason != "" {
 		return secret.Value{}, reasonBadRefreshToken
 	}
@@ -129,7 +129,7 @@ func readAnswer(found fields, grant GrantType) (answer Answer, reason string) {
 	if !grant.yieldsRefreshToken() && isPresent(found.RefreshToken) {
 		warn(RefreshTokenIgnored)
 	}
-	if answer.AccessToken, reason = readToken(found.AccessToken); reason != "" {
+	if answer.AccessToken, reason = readToken(found.AccessToken, maxTokenBytes); reason != "" {
 		return answer, reason
 	}
 	if answer.AccessToken.Len() > longTokenBytes {

@@ -150,7 +150,7 @@ const (
 	reasonColon             = "the client id holds a colon, which raw Basic authentication cannot carry; use the RFC6749 encoding"
 	reasonMethod            = "the authentication method, Basic encoding, body format or scope setting is not known to this version; correct it in the client"
 	reasonGrant             = "the grant is not known to this version"
-	reasonRefreshToken      = "the refresh token is missing, longer than 16 KiB, or not a text of the characters 0x21-0x7E; authorize again"
+	reasonRefreshToken      = "the refresh token is missing, longer than 64 KiB, or not a text of the characters 0x21-0x7E; authorize again"
 	reasonAuthorizationCode = "the code is missing, longer than 16 KiB, or not a text of the characters 0x20-0x7E; authorize again"
 	reasonRedirectURI       = "the redirect URI or the code verifier is not a text of the characters 0x20-0x7E; authorize again"
 	reasonScope             = "a scope is empty or holds a character that RFC 6749 does not allow; correct the scopes"
@@ -193,7 +193,7 @@ const (
 	reasonBadToken          = "the access_token is not a text of the characters 0x21-0x7E"
 	reasonLongToken         = "the access_token is longer than 16 KiB"
 	reasonTwoRefreshTokens  = "the answer names the refresh_token twice, so that nobody can say which one counts"
-	reasonBadRefreshToken   = "the refresh_token of the answer is empty, longer than 16 KiB, or not a text of the characters 0x21-0x7E"
+	reasonBadRefreshToken   = "the refresh_token of the answer is empty, longer than 64 KiB, or not a text of the characters 0x21-0x7E"
 	reasonInProcess         = "the provider says that a request with this refresh token or code is being processed already"
 	reasonTokenType         = "the token is not a Bearer token; configure the client at the provider for Bearer tokens"
 )

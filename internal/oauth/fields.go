@@ -17,7 +17,10 @@ import (
 )
 
 const (
-	maxTokenBytes  = 16 << 10
+	maxTokenBytes = 16 << 10
+	// maxRefreshTokenBytes is more: no header and no file has to carry one, and one that is not kept is lost.
+	maxRefreshTokenBytes = 64 << 10
+
 	longTokenBytes = 8 << 10
 	maxScopeBytes  = 16 << 10
 	maxLifetime    = 10 * 365 * 24 * time.Hour
@@ -179,9 +182,9 @@ func readText(raw json.RawMessage) (string, bool) {
 	return text, true
 }
 
-// readToken reads an access or refresh token: 1 byte to 16 KiB of 0x21-0x7E (RFC 6750 section 2.1, RFC 6749 appendix A).
+// readToken reads an access or refresh token: 1 byte to so many of 0x21-0x7E (RFC 6750 section 2.1, RFC 6749 appendix A).
 // Anything else could end a header line or a file line wherever the token is used.
-func readToken(raw json.RawMessage) (token secret.Value, reason string) {
+func readToken(raw json.RawMessage, most int) (token secret.Value, reason string) {
 	if !isPresent(raw) {
 		return secret.Value{}, reasonNoToken
 	}
@@ -189,23 +192,23 @@ func readToken(raw json.RawMessage) (token secret.Value, reason string) {
 	if !ok {
 		return secret.Value{}, reasonBadToken
 	}
-	if len(text) > maxTokenBytes {
+	if len(text) > most {
 		return secret.Value{}, reasonLongToken
 	}
-	if !isToken(text) {
+	if !isToken(text, most) {
 		return secret.Value{}, reasonBadToken
 	}
 	return secret.New(text), ""
 }
 
-// isToken reports whether text can be a token.
-func isToken(text string) bool {
+// isToken reports whether text can be a token of at most so many bytes.
+func isToken(text string, most int) bool {
 	for i := range len(text) {
 		if text[i] <= ' ' || text[i] > '~' {
 			return false
 		}
 	}
-	return text != "" && len(text) <= maxTokenBytes
+	return text != "" && len(text) <= most
 }
 
 // readLifetime reads expires_in: a JSON number, or a string that is one, cut to whole seconds and to ten years. No

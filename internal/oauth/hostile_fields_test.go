@@ -12,7 +12,7 @@ import (
 
 // tokenRows are H32, H33 and H44: how long a token is, and of which type.
 func tokenRows() (rows []row) {
-	const limit = 16 << 10
+	const limit, most = 16 << 10, 64 << 10
 	of := func(n int) string { return strings.Repeat("a", n) }
 	for _, kind := range []string{`"mac"`, `"DPoP"`, `"N_A"`, `"bot"`, `"jwt-bearer"`, `""`, `"Bearer "`, `" Bearer"`, `"Bearer, DPoP"`, `7`, `["Bearer"]`, `true`, `{}`, `"Bear\u0000er"`, `"ᴮearer"`} {
 		rows = append(rows, salvaged("H33", "token_type "+kind, answering(`"access_token":"a","token_type":`+kind)).saying("Bearer"))
@@ -30,8 +30,8 @@ func tokenRows() (rows []row) {
 		salvaged("H32", "access token of 16 KiB and a byte", bearing(of(limit+1))).saying("16 KiB"),
 		salvaged("H32", "access token of 300 kB", bearing(of(300_000))).saying("16 KiB"),
 		doubtful("H32", "access token of 1 MiB", bearing(of(1<<20))).saying("1 MiB"),
-		taken("H32", "refresh token of 16 KiB", "a", of(limit), says(`{"access_token":"a","refresh_token":"`+of(limit)+`"}`)),
-		each("H32", "refresh token of 16 KiB and a byte", succeeds(1, newAccess("a")), fails(oauth.OutcomeUnknown, 1, unchanged()), says(`{"access_token":"a","refresh_token":"`+of(limit+1)+`"}`)),
+		taken("H32", "refresh token of 64 KiB", "a", of(most), says(`{"access_token":"a","refresh_token":"`+of(most)+`"}`)),
+		each("H32", "refresh token of 64 KiB and a byte", succeeds(1, newAccess("a")), fails(oauth.OutcomeUnknown, 1, unchanged()), says(`{"access_token":"a","refresh_token":"`+of(most+1)+`"}`)),
 		taken("H32", "tokens of one byte", "a", "b", says(`{"access_token":"a","refresh_token":"b"}`)),
 		taken("H44", "an id_token is ignored", "a", "new", answering(`"access_token":"a","token_type":"Bearer","id_token":"x.y.z"`)).having(usable()),
 		taken("H44", "an id_token that is no text", "a", "new", answering(`"access_token":"a","token_type":"Bearer","id_token":{}`)).having(usable()),

@@ -99,7 +99,7 @@ func TestRefreshTokensThatAreNotSent(t *testing.T) {
 	s := serve(t, ok(rotatedBody))
 	for name, token := range map[string]string{
 		"none": "", "a space": "a b", "CRLF": testRefreshToken + "\r\nX-Evil: 1", "NUL": "a\x00", "DEL": "a\x7f", "not ASCII": "é",
-		"longer than 16 KiB": strings.Repeat("r", 16<<10+1),
+		"longer than 64 KiB": strings.Repeat("r", 64<<10+1),
 	} {
 		request, err := newClient(t, nil).Ready(t.Context(), registration(s.url()), refreshWith(token))
 		checkFailure(t, err, oauth.NotSent)

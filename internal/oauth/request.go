@@ -97,7 +97,7 @@ func (r Registration) timeout() time.Duration {
 type GrantRequest struct {
 	Grant        GrantType
 	Scopes       []string     // one scope each, without spaces; none: no scope parameter
-	RefreshToken secret.Value // for GrantRefreshToken, which wants it, and sent with no other: 1 byte to 16 KiB of 0x21-0x7E
+	RefreshToken secret.Value // for GrantRefreshToken, which wants it, and sent with no other: 1 byte to 64 KiB of 0x21-0x7E
 
 	// For GrantAuthorizationCode, which wants the first two, and sent with no other.
 	Code        secret.Value // 1 byte to 16 KiB of 0x20-0x7E (RFC 6749 appendix A.11)
@@ -211,12 +211,12 @@ func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter,
 			parameters = append(parameters, parameter{"code_verifier", req.Verifier.Reveal()})
 		}
 	case GrantRefreshToken:
-		if !isToken(req.RefreshToken.Reveal()) {
+		if !isToken(req.RefreshToken.Reveal(), maxRefreshTokenBytes) {
 			return nil, reasonRefreshToken
 		}
 		parameters = append(parameters, parameter{"refresh_token", req.RefreshToken.Reveal()})
 	case grantRevocation:
-		if !isToken(req.RefreshToken.Reveal()) {
+		if !isToken(req.RefreshToken.Reveal(), maxRefreshTokenBytes) {
 			return nil, reasonRefreshToken
 		}
 		return append(parameters, parameter{"token", req.RefreshToken.Reveal()}, parameter{"token_type_hint", "refresh_token"}), ""

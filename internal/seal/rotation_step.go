@@ -6,9 +6,13 @@ import (
 )
 
 const (
-	// KeyDistribution is how long a change of the keys is given to reach every replica. One that is later is not in danger: it
-	// reports the key as missing, writes nothing over what it cannot open, and goes on when it has the key.
-	KeyDistribution = time.Minute
+	// KeyDistribution is how long a new key is given to reach everybody before it seals. A replica that is later is not in danger:
+	// it reports the key as missing, writes nothing over what it cannot open, and goes on when it has the key. But the consent
+	// pages, whose keys are rotated along, take theirs from a mounted Secret: a kubelet looks after it every minute or so, and
+	// where it caches Secrets by time, some minutes later. Until then a page opens no link and no cookie of the new key.
+	KeyDistribution = 10 * time.Minute
+	// KeyFarewell is how long a key is disabled, so that every replica notices what still needs it, before it is removed.
+	KeyFarewell = time.Minute
 	// KeyRest is how long a key must have sealed nothing before it may be retired: far longer than the result of any token
 	// request is on its way.
 	KeyRest = time.Hour
@@ -85,7 +89,7 @@ func (k *Keyring) retirementStep(asked KeyRequest, age func(Key) time.Duration) 
 		return KeyStep{Action: KeyRests, Key: named, Rest: KeyRest - age(named)}
 	case named.State == KeyDecryptOnly:
 		return KeyStep{Action: KeyDisable, Key: named}
-	case named.State == KeyDisabled && age(named) < KeyDistribution:
+	case named.State == KeyDisabled && age(named) < KeyFarewell:
 		return KeyStep{Action: KeyRests}
 	case named.State == KeyDisabled:
 		return KeyStep{Action: KeyRemove, Key: named}

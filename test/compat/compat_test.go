@@ -31,6 +31,8 @@ type stored struct {
 	// Opened is what is in each account's sealed credential, by the account's name. The tokens are those of a provider that
 	// exists in tests only.
 	Opened map[string]opened `json:"opened"`
+	// Ticket is that of a link that was given out.
+	Ticket string `json:"ticket,omitempty"`
 }
 
 // opened is a credential, legible.
@@ -47,6 +49,12 @@ type opened struct {
 	AccessToken     string    `json:"accessToken"`
 	RefreshToken    string    `json:"refreshToken,omitempty"`
 	Scopes          []string  `json:"scopes"`
+	// From v0.2.0 on.
+	Identity      string            `json:"identity,omitempty"`
+	GrantTime     time.Time         `json:"grantTime,omitzero"`
+	GrantedScopes []string          `json:"grantedScopes,omitempty"`
+	Approved      bool              `json:"approved,omitempty"`
+	Captured      map[string]string `json:"captured,omitempty"`
 }
 
 func legible(c seal.Credential) opened {
@@ -55,6 +63,7 @@ func legible(c seal.Credential) opened {
 		GrantSequence: c.GrantSequence, Rotation: c.Rotation, ClaimSequence: c.ClaimSequence, Imports: len(c.Imports),
 		IssuedTime: c.IssuedTime, ExpirationTime: c.ExpirationTime,
 		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Scopes: c.Scopes,
+		Identity: c.Identity, GrantTime: c.GrantTime, GrantedScopes: c.GrantedScopes, Approved: c.Approved, Captured: c.Captured,
 	}
 }
 
@@ -137,6 +146,43 @@ func TestEveryKeyringCanBeRotated(t *testing.T) {
 	}
 }
 
+// The keys that links, cookies and hand-overs depend on are there from v0.2.0 on, and are given to the keyring of an earlier
+// version, in which nothing else changes. A link that was given out is opened by this version.
+func TestEveryKeyringServesTheConsentPages(t *testing.T) {
+	t.Parallel()
+	for version, read := range versions(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			stored, err := seal.ParseKeyring(read.Keyring.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stored.HasConsentKeys() != (version != "v0.1.0") {
+				t.Errorf("keys for consents: %v", stored.HasConsentKeys())
+			}
+			completed, err := stored.WithConsentKeys()
+			if err != nil || !completed.HasConsentKeys() {
+				t.Fatalf("they cannot be added: %v", err)
+			}
+			for entry, text := range stored.Data() {
+				if string(completed.Data()[entry]) != string(text) {
+					t.Errorf("%s was changed", entry)
+				}
+			}
+			keys, err := seal.ParseConsentKeys(completed.ConsentData())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if read.Ticket == "" {
+				return
+			}
+			if ticket, err := keys.OpenTicket(read.Ticket); err != nil || ticket.Name == "" {
+				t.Errorf("a link of that time: %v", err)
+			}
+		})
+	}
+}
+
 // rotate makes a new key the one that seals.
 func rotate(t *testing.T, stored *seal.Keyring) *seal.Keyring {
 	t.Helper()
@@ -175,6 +221,13 @@ func TestEveryObjectIsTakenAndKeptWhole(t *testing.T) {
 		}
 		for i := range read.Accounts {
 			restore(t, admin, version, &read.Accounts[i], func(o *v1alpha1.ConnectedAccount) any { return o.Status })
+		}
+		// The next version's are of the same names.
+		for i := range read.Clients {
+			remove(t, admin, &read.Clients[i])
+		}
+		for i := range read.Accounts {
+			remove(t, admin, &read.Accounts[i])
 		}
 	}
 }
@@ -219,6 +272,13 @@ func restore[T client.Object](t *testing.T, admin client.Client, version string,
 	}
 	if diff := cmp.Diff(asJSON(t, statusOf(wanted)), asJSON(t, statusOf(object))); diff != "" {
 		t.Errorf("%s: the status of %s (-stored +kept):\n%s", version, object.GetName(), diff)
+	}
+}
+
+func remove(t *testing.T, admin client.Client, object client.Object) {
+	t.Helper()
+	if err := admin.Delete(t.Context(), object); err != nil {
+		t.Fatal(err)
 	}
 }
 

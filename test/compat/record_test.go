@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
+	"github.com/oauth-operator/oauth-operator/test/person"
 	"github.com/oauth-operator/oauth-operator/test/stage"
 )
 
@@ -26,8 +28,8 @@ import (
 //	RECORD_VERSION=v0.1.0 go test -tags record -run TestRecord ./test/compat
 const recordVariable = "RECORD_VERSION"
 
-// TestRecord writes down what this version stores: accounts of both providers and both grants, some rotations old, and one
-// whose claim is open.
+// TestRecord writes down what this version stores: accounts of both providers and both grants, some rotations old, those that
+// people have consented to among them, and one whose claim is open.
 func TestRecord(t *testing.T) {
 	version := os.Getenv(recordVariable)
 	if version == "" {
@@ -37,12 +39,12 @@ func TestRecord(t *testing.T) {
 	if _, err := os.Stat(folder); err == nil {
 		t.Fatalf("%s is there already, and never changes", folder)
 	}
-	played, err := stage.Start(t.Context(), stage.Options{Dir: t.TempDir(), TokenLifetime: 15 * time.Second})
+	played, err := stage.Start(t.Context(), stage.Options{Dir: t.TempDir(), TokenLifetime: 15 * time.Second, Consent: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = played.Stop() }()
-	operator, err := played.StartOperator(t.Context(), stage.OperatorOptions{})
+	operator, err := played.StartOperator(t.Context(), stage.OperatorOptions{Pages: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +53,14 @@ func TestRecord(t *testing.T) {
 	}
 	if _, err := played.ApplyImports(t.Context(), stage.ImportOptions{RefreshBefore: 8 * time.Second}); err != nil {
 		t.Fatal(err)
+	}
+	consents, err := played.ApplyConsents(t.Context(), stage.ImportOptions{RefreshBefore: 8 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket := ""
+	for _, sample := range consents {
+		ticket = follow(t, played, sample.Name)
 	}
 	admin := clientOf(t, played.Cluster)
 	await(t, func(ctx context.Context) bool { return rotated(ctx, admin, 3) })
@@ -64,7 +74,30 @@ func TestRecord(t *testing.T) {
 	if err := operator.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	write(t, folder, gather(t, admin))
+	read := gather(t, admin)
+	read.Ticket = ticket
+	write(t, folder, read)
+}
+
+// follow is a person who consents. It returns the ticket of the link.
+func follow(t *testing.T, played *stage.Stage, account string) string {
+	t.Helper()
+	link, err := played.Link(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	customer, err := person.New(person.Options{
+		CAFiles: []string{played.Front.CAFile, played.Provider.CAFile}, Fields: map[string]string{"login": "customer of " + account},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer customer.Close()
+	if page, err := customer.Follow(t.Context(), link); err != nil || page.Heading != "Connected" {
+		t.Fatalf("a person ends at %q: %v", page.Heading, err)
+	}
+	_, ticket, _ := strings.Cut(link, "ticket=")
+	return ticket
 }
 
 func await(t *testing.T, so func(context.Context) bool) {

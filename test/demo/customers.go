@@ -31,14 +31,15 @@ func (d *demo) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, sample := range consents {
+	for i, sample := range consents {
 		link, err := d.stage.Link(ctx, sample.Name)
 		if err != nil {
 			return err
 		}
 		follow := d.followLink
 		if d.browser {
-			follow = d.showLink
+			d.screen.print(fmt.Sprintf(invitation, i+1, len(consents), sample.Name, int(patience/time.Minute), link))
+			follow = d.awaitConsent
 		}
 		if err := follow(ctx, sample, link); err != nil {
 			return err
@@ -71,15 +72,20 @@ func (d *demo) followLink(ctx context.Context, sample stage.Sample, link string)
 	return nil
 }
 
-// showLink waits until somebody has followed the link.
-func (d *demo) showLink(ctx context.Context, sample stage.Sample, link string) error {
-	d.screen.print(fmt.Sprintf(`
-Open this link to connect %s. Your browser will warn you of the certificates, which are of this run; it is right, and
-you may go on, here and at the provider, where any name will do.
+// invitation is for whoever has started the demo.
+const invitation = `
+Link %d of %d. Open it in a browser on this machine to connect %s, within %d minutes:
 
   %s
 
-`, sample.Name, link))
+The browser warns twice of certificates, here and at the provider: they are of this run, and you may go on. At the
+provider any name will do. A page that says "Connected" is the end, and the demo goes on by itself. If you say no or
+something goes wrong, open the link again.
+
+`
+
+// awaitConsent waits until somebody has followed the link.
+func (d *demo) awaitConsent(ctx context.Context, sample stage.Sample, _ string) error {
 	err := d.await(ctx, "somebody to follow the link", patience, func(ctx context.Context) (bool, error) {
 		text, err := d.stage.Kubectl(ctx, d.developer, "get", "connectedaccount", sample.Name, "--namespace="+stage.Namespace, "--output=jsonpath={.status.rotations}")
 		return text != "", err

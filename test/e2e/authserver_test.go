@@ -36,6 +36,8 @@ const (
 
 	connected = "Connected"
 	otherApp  = "other-app"
+	// bareApp is the same registration, used without PKCE.
+	bareApp = "bare-app"
 )
 
 // away is an authorization server that is not ours, and people who have accounts there.
@@ -110,7 +112,9 @@ func startAway(t *testing.T, played *stage.Stage, accounts int) *away {
 		Users: users,
 		Clients: []stage.AuthServerClient{{
 			ID: otherApp, Secret: "a client secret", Scopes: []string{"offline_access", "invoices"}, AccessTokenLifetime: "15s",
-			RedirectURIs: []string{played.Front.URL + "/callback/" + stage.Namespace + "/" + otherApp},
+			RedirectURIs: []string{
+				played.Front.URL + "/callback/" + stage.Namespace + "/" + otherApp, played.Front.URL + "/callback/" + stage.Namespace + "/" + bareApp,
+			},
 		}},
 	})
 	if err != nil {
@@ -216,20 +220,7 @@ func (a *away) connect(t *testing.T) {
 }
 
 func (a *away) connectOne(ctx context.Context, account, who string) error {
-	link, err := a.link(ctx, account)
-	if err != nil {
-		return err
-	}
-	somebody, err := person.New(person.Options{
-		CAFiles: []string{a.CAFile, a.played.Front.CAFile},
-		Fields:  map[string]string{"user": who, "password": "password of " + who},
-		Address: "192.0.2." + strings.TrimPrefix(who, "person-"),
-	})
-	if err != nil {
-		return err
-	}
-	defer somebody.Close()
-	page, err := somebody.Follow(ctx, link)
+	page, err := a.follow(ctx, account, who)
 	if err != nil {
 		return err
 	}
@@ -237,6 +228,24 @@ func (a *away) connectOne(ctx context.Context, account, who string) error {
 		return fmt.Errorf("the way ended at %s with %d %q: %s", page.URL.Host, page.Status, page.Heading, page.Text)
 	}
 	return nil
+}
+
+// follow has somebody follow the link of an account, log in and say yes, and returns what they see at the end.
+func (a *away) follow(ctx context.Context, account, who string) (person.Page, error) {
+	link, err := a.link(ctx, account)
+	if err != nil {
+		return person.Page{}, err
+	}
+	somebody, err := person.New(person.Options{
+		CAFiles: []string{a.CAFile, a.played.Front.CAFile},
+		Fields:  map[string]string{"user": who, "password": "password of " + who},
+		Address: "192.0.2." + strings.TrimPrefix(who, "person-"),
+	})
+	if err != nil {
+		return person.Page{}, err
+	}
+	defer somebody.Close()
+	return somebody.Follow(ctx, link)
 }
 
 // link waits for an account's link.

@@ -156,11 +156,17 @@ func entries(t *testing.T, played *stage.Stage, kind provider.Kind) int {
 // operatorEvents are the operator's requests in the audit log, those from the mark on.
 func operatorEvents(t *testing.T, played *stage.Stage, mark int) []cluster.AuditEvent {
 	t.Helper()
+	return eventsOf(t, played, operatorUser, mark)
+}
+
+// eventsOf are the requests of a user in the audit log, those from the mark on.
+func eventsOf(t *testing.T, played *stage.Stage, user string, mark int) []cluster.AuditEvent {
+	t.Helper()
 	events, err := cluster.ReadAudit(played.Cluster.AuditLog)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(events[mark:], func(event cluster.AuditEvent) bool { return event.User != operatorUser })
+	return slices.DeleteFunc(events[mark:], func(event cluster.AuditEvent) bool { return event.User != user })
 }
 
 func auditMark(t *testing.T, played *stage.Stage) int {

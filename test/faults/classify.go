@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/test/faults/proxy"
 )
 
@@ -15,7 +16,23 @@ type written struct {
 		ContestedTime string `json:"contestedTime"`
 	} `json:"claim"`
 	SealedCredential string `json:"sealedCredential"`
-	Conditions       []struct {
+	AuthorizationURL string `json:"authorizationURL"`
+	Authorization    struct {
+		HandOver struct {
+			ID string `json:"id"`
+		} `json:"handOver"`
+		Exchange struct {
+			ID string `json:"id"`
+		} `json:"exchange"`
+		LastOutcome struct {
+			StateHash string `json:"stateHash"`
+			Result    string `json:"result"`
+		} `json:"lastOutcome"`
+		Failures struct {
+			Count int `json:"count"`
+		} `json:"failures"`
+	} `json:"authorization"`
+	Conditions []struct {
 		Type   string `json:"type"`
 		Status string `json:"status"`
 		Reason string `json:"reason"`
@@ -43,6 +60,9 @@ func (d *director) classify(r *proxy.Request) {
 		of := d.actors[parts[len(parts)-2]]
 		if of != nil {
 			r.Class = proxy.Class{Kind: of.classOf(status), Account: of.Name, Claim: status.Claim.ID}
+			if r.Class.Kind == classCodeClaim {
+				r.Class.Claim = status.Authorization.Exchange.ID
+			}
 		}
 		return
 	}
@@ -53,6 +73,9 @@ func (d *director) classify(r *proxy.Request) {
 
 // classOf tells a status by how it differs from the newest that was taken.
 func (a *actor) classOf(status written) string {
+	if class := a.codeClassOf(status); class != "" {
+		return class
+	}
 	switch {
 	case a.sealed == "" && status.SealedCredential != "" && status.Claim.ID == "" && a.granted.IsZero():
 		return classImport
@@ -66,6 +89,23 @@ func (a *actor) classOf(status written) string {
 		return classContest
 	}
 	return classStatus
+}
+
+// codeClassOf is classOf, for what is about a code; "": nothing is.
+func (a *actor) codeClassOf(status written) string {
+	now := status.Authorization
+	connected := now.LastOutcome.Result == string(v1alpha1.AuthorizationConnected) && now.LastOutcome.StateHash != a.connected
+	switch {
+	case now.HandOver.ID != "" && now.HandOver.ID != a.handOver:
+		return classHandOver
+	case now.Exchange.ID != "" && now.Exchange.ID != a.exchange:
+		return classCodeClaim
+	case connected && status.SealedCredential != a.sealed:
+		return classCodeKeep
+	case now.Exchange.ID == "" && a.exchange != "":
+		return classCodeEnd
+	}
+	return ""
 }
 
 // classifySecret finds the account whose token Secret it is: by its name in the path, or in the body of one that is created,

@@ -25,6 +25,10 @@ type actor struct {
 	contested bool
 	sealed    string
 	reason    string
+	// handOver and exchange are the code that waits, and its claim; connected is the state of the last attempt that led to a
+	// credential, outcome what came of the last one, failures how many came to nothing, and link where the next begins.
+	handOver, exchange, connected, outcome, link string
+	failures                                     int
 	// point is for the rotation that is open, and left how many refusals are left of it.
 	point *point
 	left  int
@@ -54,6 +58,8 @@ type script struct {
 	limit time.Duration
 	// among are the kinds that take part; nil means all.
 	among func(*kind) bool
+	// assigned: points are not drawn; see director.assign.
+	assigned bool
 }
 
 // director decides what is done to which request. It is what the proxies ask.
@@ -68,6 +74,8 @@ type director struct {
 	refuseWrites, refuseLease bool
 	// newest is the proxy that the newest claim came through.
 	newest string
+	// consented names the account that a code was given for, by the code's fingerprint. Nil: nobody consents.
+	consented func(string) string
 }
 
 func newDirector(seed uint64) *director {
@@ -80,7 +88,9 @@ func (d *director) add(account records.Account, of *kind) {
 	defer d.mu.Unlock()
 	added := &actor{Account: account, kind: of}
 	d.actors[account.Name] = added
-	d.byToken[account.Imported] = added
+	if account.Imported != "" {
+		d.byToken[account.Imported] = added
+	}
 }
 
 // remove takes an account off the stage that cannot play any more.
@@ -88,6 +98,15 @@ func (d *director) remove(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.actors, name)
+}
+
+// assign gives an account the point at which it is to be met.
+func (d *director) assign(name string, at *point) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if of := d.actors[name]; of != nil {
+		of.point, of.left, of.resting = at, max(at.times, 1), false
+	}
 }
 
 // play begins what is done to the accounts; nil ends it, and lets go who is held.
@@ -158,7 +177,10 @@ func (d *director) treat(r *proxy.Request) *proxy.Treatment {
 		return plain
 	}
 	begins := r.Class.Kind == classClaim || r.Class.Kind == classToken && of.kind.reusable()
-	if begins || of.point == nil {
+	if d.script.assigned && of.point == nil {
+		return plain
+	}
+	if !d.script.assigned && (begins || of.point == nil) {
 		of.point = d.draw()
 		of.left = max(of.point.times, 1)
 	}
@@ -234,7 +256,7 @@ func (d *director) end(how func(*holding)) []*actor {
 	defer d.mu.Unlock()
 	var open []*actor
 	for _, each := range d.actors {
-		if each.claim != "" || slices.ContainsFunc(d.holdings, func(h *holding) bool { return h.of == each && h.Holding() }) {
+		if each.claim != "" || each.exchange != "" || slices.ContainsFunc(d.holdings, func(h *holding) bool { return h.of == each && h.Holding() }) {
 			each.resting = true
 			open = append(open, each)
 		}
@@ -287,7 +309,7 @@ func (d *director) answered(r *proxy.Request, answer *proxy.Answer) {
 	if of == nil || answer.Status != http.StatusOK {
 		return
 	}
-	if r.Class.Kind == classToken {
+	if r.Class.Kind == classToken || r.Class.Kind == classCodeToken {
 		var reply struct {
 			RefreshToken string `json:"refresh_token"`
 		}
@@ -297,7 +319,7 @@ func (d *director) answered(r *proxy.Request, answer *proxy.Answer) {
 		of.granted = r.Received
 		return
 	}
-	if r.Class.Kind == classClaim {
+	if r.Class.Kind == classClaim || r.Class.Kind == classCodeClaim {
 		d.newest = r.Proxy
 	}
 	if status, exists := statusOf(r); exists {
@@ -307,10 +329,15 @@ func (d *director) answered(r *proxy.Request, answer *proxy.Answer) {
 
 // apply takes up a status that the API server took.
 func (a *actor) apply(status written, class string) {
-	if class == classKeep {
+	if class == classKeep || class == classCodeKeep {
 		a.kept, a.resting = time.Now(), false
 	}
 	a.claim, a.contested, a.sealed = status.Claim.ID, status.Claim.ContestedTime != "", status.SealedCredential
+	now := status.Authorization
+	a.handOver, a.exchange, a.link, a.failures = now.HandOver.ID, now.Exchange.ID, status.AuthorizationURL, now.Failures.Count
+	if a.outcome = now.LastOutcome.Result; a.outcome == string(v1alpha1.AuthorizationConnected) {
+		a.connected = now.LastOutcome.StateHash
+	}
 	for _, condition := range status.Conditions {
 		if condition.Type == v1alpha1.ConditionAuthorized {
 			a.reason = condition.Reason
@@ -322,6 +349,11 @@ func (a *actor) apply(status written, class string) {
 func (d *director) classifyToken(r *proxy.Request) {
 	values, err := url.ParseQuery(string(r.Body))
 	if err != nil {
+		return
+	}
+	if code := values.Get("code"); code != "" && d.consented != nil {
+		r.Class = proxy.Class{Kind: classCodeToken, Fingerprint: provider.Fingerprint(code)}
+		r.Class.Account = d.consented(r.Class.Fingerprint)
 		return
 	}
 	r.Class = proxy.Class{Kind: classToken, Fingerprint: provider.Fingerprint(values.Get("refresh_token"))}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +56,78 @@ func TestWhatAStatusIsAbout(t *testing.T) {
 				t.Errorf("it is a %s, want a %s", got, test.want)
 			}
 		})
+	}
+}
+
+func TestWhatAStatusIsAboutWhereSomebodyConsents(t *testing.T) {
+	t.Parallel()
+	const over, claimed = `"authorization":{"handOver":{"id":"o1"}}`, `"authorization":{"handOver":{"id":"o1"},"exchange":{"id":"x1"}}`
+	const kept = `"authorization":{"lastOutcome":{"stateHash":"s1","result":"Connected"}}`
+	for name, test := range map[string]struct{ before, status, want string }{
+		"a link":                           {``, `{"authorizationURL":"u"}`, classStatus},
+		"a code is handed over":            {`{}`, `{` + over + `}`, classHandOver},
+		"it is claimed":                    {`{` + over + `}`, `{` + claimed + `}`, classCodeClaim},
+		"what it brought is kept":          {`{` + claimed + `}`, `{"sealedCredential":"r1",` + kept + `}`, classCodeKeep},
+		"it is kept after it was given up": {`{"sealedCredential":"r0"}`, `{"sealedCredential":"r1",` + kept + `}`, classCodeKeep},
+		"it is given up":                   {`{` + claimed + `}`, `{"authorization":{"lastOutcome":{"stateHash":"s1","result":"InDoubt"}}}`, classCodeEnd},
+		"the next refresh is claimed":      {`{"sealedCredential":"r1",` + kept + `}`, `{"sealedCredential":"r1","claim":{"id":"1"},` + kept + `}`, classClaim},
+		"the next refresh is kept":         {`{"sealedCredential":"r1",` + kept + `}`, `{"sealedCredential":"r2",` + kept + `}`, classKeep},
+		"conditions while a code waits":    {`{` + over + `}`, `{` + over + `,"conditions":[]}`, classStatus},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := directed(strictKind(), test.before).write(test.status); got != test.want {
+				t.Errorf("it is a %s, want a %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestACodeIsFoundByTheLedger(t *testing.T) {
+	t.Parallel()
+	ledger := filepath.Join(t.TempDir(), "ledger.jsonl")
+	known := &consents{ledger: ledger, accounts: map[string]string{}}
+	d := directed(strictKind(), `{}`)
+	d.consented = known.accountOf
+	ask := func() proxy.Class {
+		r := &proxy.Request{Body: []byte("grant_type=authorization_code&code=c1")}
+		d.directToken(r)
+		return r.Class
+	}
+	if got := ask(); got.Account != "" {
+		t.Errorf("without a ledger it is of %s", got.Account)
+	}
+	line := fmt.Sprintf(`{"seq":1,"kind":"code_issued","user":"acct-0001","code_fingerprint":%q}`, provider.Fingerprint("c1"))
+	for _, text := range []string{line[:20], line + "\n"} { // a line that is not whole is read again
+		if err := os.WriteFile(ledger, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := proxy.Class{Kind: classCodeToken, Fingerprint: provider.Fingerprint("c1")}
+		if text != line[:20] {
+			want.Account = "acct-0001"
+		}
+		if diff := cmp.Diff(want, ask()); diff != "" {
+			t.Errorf("the class (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestPointsThatAreAssigned(t *testing.T) {
+	t.Parallel()
+	d := directed(strictKind(), `{}`)
+	d.play(&script{phase: "p", assigned: true})
+	hand := func(id string) *proxy.Treatment {
+		return d.direct(&proxy.Request{Path: statusPath, Body: []byte(`{"status":{"authorization":{"handOver":{"id":"` + id + `"}}}}`)})
+	}
+	if got := hand("o1"); got.Cut != "" || got.Plan != "" {
+		t.Errorf("without a point it is treated as %+v", got)
+	}
+	d.assign("acct-0001", &point{name: "lost", class: classHandOver, cut: proxy.CutReply})
+	if got := hand("o2"); got.Cut != proxy.CutReply || got.Plan != "p/strict/lost" {
+		t.Errorf("it is treated as %+v", got)
+	}
+	if got := hand("o3"); got.Cut != "" {
+		t.Errorf("the next is treated as %+v", got)
 	}
 }
 

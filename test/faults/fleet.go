@@ -22,6 +22,8 @@ const (
 	// namespace is where the accounts are.
 	namespace = "faults"
 	tokenPath = "/connect/token"
+	// authorizePath is where people consent. They go there themselves, past the proxies.
+	authorizePath = "/connect/authorize"
 
 	secretKey = "client_secret"
 	importKey = "refresh_token"
@@ -74,25 +76,35 @@ func (f *fleet) prepare(ctx context.Context, all []*kind) error {
 		if err := f.client.Create(ctx, f.secret("client-"+each.name, secretKey, each.secret)); err != nil {
 			return err
 		}
-		if err := f.client.Create(ctx, &v1alpha1.OAuthClient{
-			ObjectMeta: metav1.ObjectMeta{Name: each.name, Namespace: namespace},
-			Spec: v1alpha1.OAuthClientSpec{
-				Endpoints: v1alpha1.Endpoints{Token: v1alpha1.Endpoint(f.endpoint + tokenPath)},
-				ClientID:  each.name,
-				Authentication: v1alpha1.Authentication{
-					Method:          v1alpha1.ClientSecretPost,
-					ClientSecretRef: v1alpha1.SecretKeyReference{Name: "client-" + each.name, Key: secretKey},
-				},
-				// Long enough for what is held, and short, since others leave a claim alone for longer.
-				TokenRequest:  v1alpha1.TokenRequest{TimeoutSeconds: 10},
-				Grants:        []v1alpha1.GrantType{v1alpha1.GrantAuthorizationCode},
-				RefreshTokens: each.tokens,
-			},
-		}); err != nil {
+		if err := f.client.Create(ctx, f.clientOf(each)); err != nil {
 			return fmt.Errorf("the client %s: %w", each.name, err)
 		}
 	}
 	return nil
+}
+
+// clientOf is the client of a kind.
+func (f *fleet) clientOf(of *kind) *v1alpha1.OAuthClient {
+	made := &v1alpha1.OAuthClient{
+		ObjectMeta: metav1.ObjectMeta{Name: of.name, Namespace: namespace},
+		Spec: v1alpha1.OAuthClientSpec{
+			Endpoints: v1alpha1.Endpoints{Token: v1alpha1.Endpoint(f.endpoint + tokenPath)},
+			ClientID:  of.name,
+			Authentication: v1alpha1.Authentication{
+				Method:          v1alpha1.ClientSecretPost,
+				ClientSecretRef: v1alpha1.SecretKeyReference{Name: "client-" + of.name, Key: secretKey},
+			},
+			// Long enough for what is held, and short, since others leave a claim alone for longer.
+			TokenRequest:  v1alpha1.TokenRequest{TimeoutSeconds: 10},
+			Grants:        []v1alpha1.GrantType{v1alpha1.GrantAuthorizationCode},
+			RefreshTokens: of.tokens,
+		},
+	}
+	if of.consents {
+		made.Spec.Endpoints.Authorization = v1alpha1.AuthorizationEndpoint(f.stage.Provider.URL + authorizePath)
+		made.Spec.Scopes = []v1alpha1.Scope{consentScope}
+	}
+	return made
 }
 
 // secret is one that the operator may read.
@@ -107,10 +119,13 @@ func (f *fleet) secret(name, key, value string) *corev1.Secret {
 	}
 }
 
-// create makes an account that takes over a grant of its own: its name is the user's at the provider.
+// create makes an account with a grant of its own: its name is the user's at the provider.
 func (f *fleet) create(ctx context.Context, of *kind) error {
 	f.made++
 	name := fmt.Sprintf("acct-%04d", f.made)
+	if of.consents {
+		return f.createInvited(ctx, of, name)
+	}
 	answer, err := f.stage.Provider.Control(ctx, "/-/grant", map[string]any{"client_id": of.name, "user": name})
 	if err != nil {
 		return err
@@ -135,8 +150,28 @@ func (f *fleet) create(ctx context.Context, of *kind) error {
 			ImportRefreshTokenRef: v1alpha1.SecretKeyReference{Name: "import-" + name, Key: importKey},
 		},
 	}
+	return f.bring(ctx, account, record)
+}
+
+// createInvited makes an account that waits for a person. Three of four have a link at all times, so that the person can
+// consent while the grant before works; the fourth has one only while a person is needed.
+func (f *fleet) createInvited(ctx context.Context, of *kind, name string) error {
+	record := records.Account{Name: name, Provider: of.name, Revokes: of.revokes(), GraceSeconds: of.reuse.Grace.Seconds(), Time: time.Now().UTC()}
+	f.director.add(record, of)
+	account := &v1alpha1.ConnectedAccount{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		Spec:       v1alpha1.ConnectedAccountSpec{ClientRef: v1alpha1.ClientReference{Name: of.name}, Grant: v1alpha1.Grant{Type: v1alpha1.GrantAuthorizationCode}},
+	}
+	if f.made%4 > 0 {
+		account.Spec.Consent.Link = v1alpha1.LinkAlways
+	}
+	return f.bring(ctx, account, record)
+}
+
+// bring creates an account, and writes down that it is there.
+func (f *fleet) bring(ctx context.Context, account *v1alpha1.ConnectedAccount, record records.Account) error {
 	if err := f.client.Create(ctx, account); err != nil {
-		return fmt.Errorf("the account %s: %w", name, err)
+		return fmt.Errorf("the account %s: %w", account.Name, err)
 	}
 	record.UID = string(account.UID)
 	f.accounts.Write(record)
@@ -183,6 +218,9 @@ func (f *fleet) final(ctx context.Context, into *records.Writer) error {
 func finalOf(account *v1alpha1.ConnectedAccount, secret *corev1.Secret) records.Final {
 	last := records.Final{
 		Name: account.Name, UID: string(account.UID), Rotations: account.Status.Rotations, Claim: account.Status.Claim.ID,
+		Linked:       account.Status.AuthorizationURL != "",
+		AlwaysLinked: account.Spec.Consent.Link == v1alpha1.LinkAlways,
+		CodeOpen:     account.Status.Authorization.HandOver.ID != "" || account.Status.Authorization.Exchange.ID != "",
 	}
 	for _, condition := range account.Status.Conditions {
 		if condition.Type == v1alpha1.ConditionAuthorized {

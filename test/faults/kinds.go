@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"slices"
 	"time"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -10,6 +11,16 @@ import (
 
 // lifetime is how long access tokens live: long enough that a rotation and a restart fit in, short enough for many of them.
 const lifetime = 10 * time.Second
+
+const (
+	// codeLifetime is how long access tokens live where people consent. A code waits for five seconds after a refresh, so that
+	// there are fewer of those.
+	codeLifetime = 2 * lifetime
+	// codeHold is the longest time for which a request about a code is held: less than pages and operator wait for an answer.
+	codeHold = 6 * time.Second
+	// consentScope is what people are asked for.
+	consentScope = "invoices"
+)
 
 // kind is a kind of provider, and what the client says of it. Each has a client of its own, of its name.
 type kind struct {
@@ -20,6 +31,9 @@ type kind struct {
 	// another try must fit into it.
 	hold   time.Duration
 	secret string
+	// lifetime is how long access tokens live. consents: accounts begin with a person's consent.
+	lifetime time.Duration
+	consents bool
 }
 
 // kinds are all of them.
@@ -52,17 +66,33 @@ func kinds() []*kind {
 		}
 	}
 	for _, each := range all {
-		each.secret = rand.Text()
+		each.secret, each.lifetime = rand.Text(), lifetime
+	}
+	return all
+}
+
+// consentKinds are those of the runs in which people consent: what a provider does about a second use decides what becomes of
+// an old grant beside a new one.
+func consentKinds(lifetime time.Duration) []*kind {
+	chosen := map[string]bool{"strict": true, "family": true, "user": true, "last-30s": true}
+	all := slices.DeleteFunc(kinds(), func(k *kind) bool { return !chosen[k.name] })
+	for _, each := range all {
+		each.consents, each.lifetime, each.hold = true, lifetime, codeHold
 	}
 	return all
 }
 
 // registration is the client as the provider knows it.
 func (k *kind) registration() provider.Registration {
-	return provider.Registration{
-		Contract: provider.Smartbills, ClientID: k.name, ClientSecret: k.secret, AccessTokenLifetime: lifetime, Reuse: k.reuse,
+	registered := provider.Registration{
+		Contract: provider.Smartbills, ClientID: k.name, ClientSecret: k.secret, AccessTokenLifetime: k.lifetime, Reuse: k.reuse,
 		RedirectURIs: []string{"https://operator.example/callback"},
 	}
+	if k.consents {
+		registered.RedirectURIs = []string{"/callback/" + namespace + "/" + k.name}
+		registered.Scopes, registered.PKCE = []string{consentScope}, true
+	}
+	return registered
 }
 
 func (k *kind) revokes() bool {

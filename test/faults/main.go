@@ -1,4 +1,4 @@
-// Command faults plays the faults that a rotation of a single-use refresh token must survive: processes that are killed,
+// Command faults plays the faults that a rotation of a single-use refresh token, and a person's consent, must survive: processes that are killed,
 // stopped and replaced at every point of it, an API server that refuses, replies that are lost; against a real API server and a
 // provider that plays every rule for a second use. It records what happened and has another program, verdict, judge it.
 //
@@ -31,6 +31,7 @@ type settings struct {
 	operator     string
 	naive        string
 	mutants      []mutant
+	codeMutants  []mutant
 	expectLosses bool
 	keep         bool
 	only         string
@@ -72,16 +73,18 @@ func parse(args []string, output io.Writer) (settings, error) {
 	flags.BoolVar(&s.keep, "keep", false, "keep the records of a run that went well")
 	flags.StringVar(&s.only, "phases", "", "play these phases only, separated by commas")
 	flags.StringVar(&s.root, "root", "", "the checkout; default: the one around the working directory")
-	flags.Func("mutant", "NAME=BINARY:INVARIANT[,INVARIANT][@PHASE,PHASE]: a build that must be caught by an invariant; may be repeated", func(text string) error {
-		parsed, err := parseMutant(text)
-		s.mutants = append(s.mutants, parsed)
-		return err
-	})
+	for name, into := range map[string]*[]mutant{"mutant": &s.mutants, "code-mutant": &s.codeMutants} {
+		flags.Func(name, "NAME=BINARY:INVARIANT[,INVARIANT][@PHASE,PHASE]: a build that must be caught by an invariant; may be repeated", func(text string) error {
+			parsed, err := parseMutant(text)
+			*into = append(*into, parsed)
+			return err
+		})
+	}
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
 	if s.quick == s.full || s.operator == "" || flags.NArg() > 0 {
-		return s, errors.New("usage: faults --quick|--full --operator BINARY [--seed N] [--naive BINARY] [--mutant NAME=BINARY:INVARIANT]... [--expect-losses] [--phases NAMES] [--keep]")
+		return s, errors.New("usage: faults --quick|--full --operator BINARY [--seed N] [--naive BINARY] [--mutant NAME=BINARY:INVARIANT]... [--code-mutant NAME=BINARY:INVARIANT]... [--expect-losses] [--phases NAMES] [--keep]")
 	}
 	return s, nil
 }

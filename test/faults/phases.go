@@ -26,6 +26,10 @@ type phase struct {
 	slow bool
 	// calm: in the end, each account must rotate once more.
 	calm bool
+	// together: pages and operator are one process.
+	together bool
+	// quick: whoever an attempt of came to nothing consents again in the end, all of them.
+	quick bool
 }
 
 const (
@@ -54,6 +58,11 @@ func (r *run) phase(ctx context.Context, p phase) error {
 	if err := r.suspendShort(ctx, false); err != nil {
 		return err
 	}
+	if r.consents() {
+		if err := r.consentAgain(ctx, p); err != nil {
+			return err
+		}
+	}
 	lost := 0
 	if p.calm {
 		lost = r.calm(ctx)
@@ -66,17 +75,22 @@ func (r *run) phase(ctx context.Context, p phase) error {
 func (r *run) configure(ctx context.Context, p phase) error {
 	flags := flagsOf(ctx, r.binary, "--takeover-wait="+takeoverWait.String(), "--max-concurrent-reconciles=128",
 		fmt.Sprintf("--leader-elect=%t", p.leader))
-	if r.first.runs(flags) {
+	if r.first.runs(flags) && r.together == p.together {
 		return nil
 	}
-	if err := r.first.terminate(); err != nil {
-		return err
+	for _, each := range r.replicas() {
+		if err := each.terminate(); err != nil {
+			return err
+		}
 	}
-	if err := r.second.terminate(); err != nil {
-		return err
-	}
+	r.together, r.first.launch = p.together, r.first.controllers(p.together)
 	if err := r.first.start(ctx, flags...); err != nil {
 		return err
+	}
+	if r.pages != nil && !p.together {
+		if err := r.pages.start(ctx); err != nil {
+			return err
+		}
 	}
 	if !p.leader {
 		return nil
@@ -100,6 +114,9 @@ func (r *run) populate(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if r.consents() {
+		return r.linked(ctx, func(each *actor) bool { return each.sealed == "" })
 	}
 	var missing string
 	if !await(ctx, settleTime, func() bool {
@@ -150,7 +167,8 @@ func (r *run) calm(ctx context.Context) int {
 	settled := await(ctx, patience, func() bool {
 		waiting = waiting[:0]
 		for _, each := range r.director.see() {
-			if !each.lost() && (each.granted.Before(begin) || each.kept.Before(each.granted)) {
+			invited := each.sealed == "" && each.link != "" // there is nothing yet that could rotate
+			if !each.lost() && !invited && (each.granted.Before(begin) || each.kept.Before(each.granted)) {
 				waiting = append(waiting, each.Name+" ("+each.Provider+")")
 			}
 		}
@@ -193,6 +211,35 @@ func fullFleet() map[string]int {
 		"strict": 8, "family": 5, "user": 3, "reusable": 3,
 		"same-10s": 4, "several-10s": 4, "last-10s": 4, "same-30s": 4, "several-30s": 4, "last-30s": 4,
 	}
+}
+
+// codePhases are those of a full run in which people consent. Nothing of them is done twice in the end: an old grant rests for
+// two minutes after a code in doubt.
+func codePhases() []phase {
+	return []phase{
+		{name: "code-kill", loss: records.LossByKill, play: (*run).codeKills, rounds: 9},
+		{name: "code-sigterm", loss: records.LossBySIGTERM, play: (*run).codeTerminations, rounds: 3},
+		{name: "code-outage", loss: records.LossByOutage, play: (*run).codeOutage, rounds: 2, length: time.Minute},
+		{name: "code-replies", loss: records.LossByReply, play: (*run).codeReplies, rounds: 2},
+		{name: "code-kill-pod", loss: records.LossByKill, play: (*run).codeKills, rounds: 2, podGone: true},
+		{name: "code-kill-together", loss: records.LossByKill, play: (*run).codeKills, rounds: 4, together: true},
+		{name: "code-sleep", loss: records.LossByKill, play: (*run).codeSleep, rounds: 1, leader: true, calm: true},
+	}
+}
+
+// codeFleet is how many accounts wait for a person when a run begins.
+func codeFleet() map[string]int {
+	return map[string]int{"strict": 3, "family": 3, "user": 3, "last-30s": 2}
+}
+
+// quickCodeFleet is that of a small run.
+func quickCodeFleet() map[string]int {
+	return map[string]int{"strict": 2, "family": 1, "user": 1, "last-30s": 1}
+}
+
+// quickCodePhases are those of a smoke test.
+func quickCodePhases() []phase {
+	return []phase{{name: "code-kill", loss: records.LossByKill, play: (*run).codeKills, rounds: 2, quick: true, calm: true}}
 }
 
 // quickPhases are those of a smoke test.

@@ -18,6 +18,12 @@ const (
 	classStatus  = "status"
 	classSecret  = "secret"
 	classImport  = "import"
+	// The classes of what is about a code: it is handed over, claimed, sent, and what it brought is kept; or it is given up.
+	classHandOver  = "hand-over"
+	classCodeClaim = "code-claim"
+	classCodeToken = "code-token"
+	classCodeKeep  = "code-keep"
+	classCodeEnd   = "code-end"
 	// classElsewhere is a token request at a host that must not have it.
 	classElsewhere = "elsewhere"
 )
@@ -53,7 +59,6 @@ func (p *point) alone() bool { return p.cut != "" || p.refuse != nil }
 
 // held are the points at which a request is held until a process is hit.
 func held() []*point {
-	const late = 1500 * time.Millisecond
 	return []*point{
 		{name: "claim-not-applied", class: classClaim, where: before, late: late},
 		{name: "claimed", class: classClaim, where: after},
@@ -67,6 +72,54 @@ func held() []*point {
 		{name: "final-status", class: classStatus, where: before, late: late},
 		{name: "failure", class: classFailure, where: before, late: late},
 		{name: "contested", class: classContest, where: after},
+	}
+}
+
+// late is how late what a fault met may still be applied.
+const late = 1500 * time.Millisecond
+
+// handOvers are the points at which the pages are met, codes those of the operator.
+func handOvers() []*point {
+	return []*point{
+		{name: "callback", class: classHandOver, where: before, late: late},
+		{name: "handed-over", class: classHandOver, where: after},
+	}
+}
+
+func codes() []*point {
+	return []*point{
+		{name: "code-claim-not-applied", class: classCodeClaim, where: before, late: late},
+		{name: "code-claimed", class: classCodeClaim, where: after},
+		{name: "code-sent", class: classCodeToken, where: before},
+		{name: "code-committed", class: classCodeToken, where: after},
+		{name: "code-half-replied", class: classCodeToken, where: half},
+		{name: "code-journalled", class: classCodeKeep, where: before, late: late},
+		{name: "code-kept", class: classCodeKeep, where: after},
+		{name: "code-publishing", class: classSecret, where: before, late: late},
+		{name: "code-published", class: classSecret, where: after},
+	}
+}
+
+// lostCodes are faults that need no process to be hit.
+func lostCodes() []*point {
+	status := func(code int, reason string) *proxy.Refusal { return &proxy.Refusal{Status: code, Reason: reason} }
+	return []*point{
+		{name: "hand-over-cut", class: classHandOver, cut: proxy.CutBefore},
+		{name: "hand-over-reply-lost", class: classHandOver, cut: proxy.CutReply},
+		{name: "hand-over-409", class: classHandOver, refuse: status(http.StatusConflict, "Conflict"), times: 2},
+		{name: "hand-over-503", class: classHandOver, refuse: status(http.StatusServiceUnavailable, "ServiceUnavailable"), times: 5},
+		{name: "code-claim-cut", class: classCodeClaim, cut: proxy.CutBefore},
+		{name: "code-claim-reply-lost", class: classCodeClaim, cut: proxy.CutReply},
+		{name: "code-claim-409", class: classCodeClaim, refuse: status(http.StatusConflict, "Conflict"), times: 1},
+		{name: "code-cut", class: classCodeToken, cut: proxy.CutBefore},
+		{name: "code-half", class: classCodeToken, cut: proxy.CutHalfRequest},
+		{name: "code-reply-lost", class: classCodeToken, cut: proxy.CutReply},
+		{name: "code-half-reply", class: classCodeToken, cut: proxy.CutHalfReply},
+		{name: "code-keep-cut", class: classCodeKeep, cut: proxy.CutBefore},
+		{name: "code-keep-reply-lost", class: classCodeKeep, cut: proxy.CutReply},
+		{name: "code-keep-409", class: classCodeKeep, refuse: status(http.StatusConflict, "Conflict"), times: 5},
+		{name: "code-keep-422", class: classCodeKeep, refuse: status(http.StatusUnprocessableEntity, "Invalid"), times: 4},
+		{name: "code-keep-500", class: classCodeKeep, refuse: status(http.StatusInternalServerError, "InternalError"), times: 4},
 	}
 }
 

@@ -28,6 +28,8 @@ type replica struct {
 	kubeconfig string
 	flags      []string
 	faults     *records.Writer
+	// launch starts a process with a journal in a folder.
+	launch func(ctx context.Context, flags []string, journal string) (*stage.Operator, error)
 
 	mu       sync.Mutex
 	journal  string
@@ -54,9 +56,7 @@ func (r *replica) startLocked(ctx context.Context) error {
 		}
 	}
 	at := time.Now()
-	operator, err := r.stage.StartOperator(ctx, stage.OperatorOptions{
-		Binary: r.binary, ExtraArgs: r.flags, Kubeconfig: r.kubeconfig, JournalDir: r.journal, AtOnce: true,
-	})
+	operator, err := r.launch(ctx, r.flags, r.journal)
 	if err != nil {
 		return err
 	}
@@ -64,6 +64,20 @@ func (r *replica) startLocked(ctx context.Context) error {
 	r.faults.Write(records.Fault{Time: at.UTC(), Kind: records.ProcessStarts, Replica: r.name, Process: operator.Name})
 	go r.watch(ctx, operator)
 	return nil
+}
+
+// controllers launches the operator, with the consent pages in one process or without.
+func (r *replica) controllers(pages bool) func(context.Context, []string, string) (*stage.Operator, error) {
+	return func(ctx context.Context, flags []string, journal string) (*stage.Operator, error) {
+		return r.stage.StartOperator(ctx, stage.OperatorOptions{
+			Binary: r.binary, ExtraArgs: flags, Kubeconfig: r.kubeconfig, JournalDir: journal, AtOnce: true, Pages: pages,
+		})
+	}
+}
+
+// pages launches the consent pages. They have no journal.
+func (r *replica) pages(ctx context.Context, _ []string, _ string) (*stage.Operator, error) {
+	return r.stage.StartPages(ctx, stage.PagesOptions{Binary: r.binary, Kubeconfig: r.kubeconfig, AtOnce: true})
 }
 
 // watch starts another process when one ends that was not asked to.

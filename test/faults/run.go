@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,9 +35,13 @@ type runOptions struct {
 	// phases are played in order, each with its share of accounts of each kind.
 	phases []phase
 	fleet  map[string]int
-	log    io.Writer
+	// kinds are the kinds of provider; nil: all.
+	kinds []*kind
+	log   io.Writer
 	// patience is how long an account has to be usable again; 0: settleTime.
 	patience time.Duration
+	// rest is how long people may be on their way, and codes open; 0: visitTime and restLimit.
+	rest time.Duration
 }
 
 // run is one play: a cluster, a provider, the operator behind its proxies, and what happens to it.
@@ -45,9 +50,13 @@ type run struct {
 	stage    *stage.Stage
 	director *director
 	accounts *fleet
-	kinds    []*kind
 	first    *replica
 	second   *replica
+	// pages are the consent pages, where they are a process of their own. Nil where nobody consents.
+	pages  *replica
+	people *records.Writer
+	// together: pages and operator are one process at present.
+	together bool
 	records  string
 	faults   *records.Writer
 	writers  []*records.Writer
@@ -61,13 +70,17 @@ type run struct {
 
 // play plays a whole run and leaves its records in the folder that comes back.
 func play(ctx context.Context, options runOptions) (_ string, err error) {
-	r := &run{runOptions: options, director: newDirector(options.seed), kinds: kinds()}
+	r := &run{runOptions: options, director: newDirector(options.seed)}
+	if r.kinds == nil {
+		r.kinds = kinds()
+	}
 	var registrations []provider.Registration
 	for _, each := range r.kinds {
 		registrations = append(registrations, each.registration())
 	}
 	r.stage, err = stage.Start(ctx, stage.Options{
 		Dir: options.folder, Programs: options.programs, OperatorBinary: options.binary, Registrations: registrations,
+		Consent: r.consents(),
 	})
 	if r.stage != nil {
 		defer func() { err = errors.Join(err, r.end()) }()
@@ -92,28 +105,54 @@ func (r *run) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(r.records, 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{records.FaultsFile, records.AccountsFile, records.ProxyFile} {
+	for _, name := range []string{records.FaultsFile, records.AccountsFile, records.ProxyFile, records.PeopleFile} {
 		writer, err := records.Create(r.records, name)
 		if err != nil {
 			return err
 		}
 		r.writers = append(r.writers, writer)
 	}
-	r.faults = r.writers[0]
+	r.faults, r.people = r.writers[0], r.writers[3]
 	if err := r.startProviderProxies(ctx); err != nil {
 		return err
 	}
 	var err error
-	if r.first, err = r.newReplica(ctx, "first"); err != nil {
+	if r.first, err = r.newReplica(ctx, "first", stage.OperatorName); err != nil {
 		return err
 	}
-	if r.second, err = r.newReplica(ctx, "second"); err != nil {
+	if r.second, err = r.newReplica(ctx, "second", stage.OperatorName); err != nil {
 		return err
+	}
+	if r.consents() {
+		if err := r.preparePages(ctx); err != nil {
+			return err
+		}
 	}
 	if r.accounts, err = newFleet(r.stage, r.director, r.writers[1], r.provider.URL, r.elsewhere.URL); err != nil {
 		return err
 	}
 	return r.accounts.prepare(ctx, r.kinds)
+}
+
+// consents: the accounts begin with a person's consent.
+func (r *run) consents() bool { return len(r.kinds) > 0 && r.kinds[0].consents }
+
+// preparePages installs the consent pages, with a proxy of their own before the API server.
+func (r *run) preparePages(ctx context.Context) (err error) {
+	if err := r.stage.InstallConsent(ctx); err != nil {
+		return err
+	}
+	if r.pages, err = r.newReplica(ctx, "pages", stage.ConsentName); err != nil {
+		return err
+	}
+	r.pages.launch = r.pages.pages
+	r.director.consented = (&consents{ledger: r.stage.Provider.Ledger, accounts: map[string]string{}}).accountOf
+	return nil
+}
+
+// replicas are all that there can be.
+func (r *run) replicas() []*replica {
+	return slices.DeleteFunc([]*replica{r.first, r.second, r.pages}, func(each *replica) bool { return each == nil })
 }
 
 // startProviderProxies starts the proxy before the provider, and one that stands for another host.
@@ -151,7 +190,7 @@ func (r *run) startProxy(ctx context.Context, options proxy.Options) (*proxy.Pro
 }
 
 // newReplica starts the proxy of a replica, and writes the kubeconfig that leads there.
-func (r *run) newReplica(ctx context.Context, name string) (*replica, error) {
+func (r *run) newReplica(ctx context.Context, name, account string) (*replica, error) {
 	certificate, authority, err := proxy.NewCertificate()
 	if err != nil {
 		return nil, err
@@ -166,7 +205,7 @@ func (r *run) newReplica(ctx context.Context, name string) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := r.stage.Cluster.ServiceAccountConfig(ctx, stage.OperatorNamespace, stage.OperatorName)
+	config, err := r.stage.Cluster.ServiceAccountConfig(ctx, stage.OperatorNamespace, account)
 	if err != nil {
 		return nil, err
 	}
@@ -175,14 +214,18 @@ func (r *run) newReplica(ctx context.Context, name string) (*replica, error) {
 	if err := r.stage.Cluster.WriteKubeconfig(path, config); err != nil {
 		return nil, err
 	}
-	return &replica{name: name, stage: r.stage, binary: r.binary, kubeconfig: path, faults: r.faults}, nil
+	made := &replica{name: name, stage: r.stage, binary: r.binary, kubeconfig: path, faults: r.faults}
+	made.launch = made.controllers(false)
+	return made, nil
 }
 
 // finish stops the operator in order, and gathers the records.
 func (r *run) finish(ctx context.Context) error {
 	r.director.play(nil)
-	if err := errors.Join(r.first.terminate(), r.second.terminate()); err != nil {
-		return err
+	for _, each := range r.replicas() {
+		if err := each.terminate(); err != nil {
+			return err
+		}
 	}
 	final, err := records.Create(r.records, records.FinalFile)
 	if err != nil {
@@ -204,10 +247,8 @@ func (r *run) finish(ctx context.Context) error {
 // end ends all that runs. Proxies come last: what is stopped before may still speak through them.
 func (r *run) end() error {
 	r.director.play(nil)
-	for _, each := range []*replica{r.first, r.second} {
-		if each != nil {
-			each.abandon()
-		}
+	for _, each := range r.replicas() {
+		each.abandon()
 	}
 	err := r.stage.Stop()
 	for _, each := range r.proxies {

@@ -37,12 +37,12 @@ func (s *Server) serveAuthorize(contract Contract) http.HandlerFunc {
 			http.Error(w, "the provider is not available", http.StatusServiceUnavailable)
 			return
 		}
-		if r.Method != http.MethodGet {
-			header.Set("Allow", http.MethodGet)
-			http.Error(w, "only GET", http.StatusMethodNotAllowed)
+		raw, status, reason := s.asked(r)
+		if reason != "" {
+			http.Error(w, reason, status)
 			return
 		}
-		request, reason := s.readAuthorize(contract, r)
+		request, reason := s.readAuthorize(contract, raw)
 		if reason != "" {
 			// RFC 6749 section 4.1.2.1: where client or redirect URI are in doubt, nobody is sent anywhere.
 			http.Error(w, reason, http.StatusBadRequest)
@@ -56,8 +56,10 @@ func (s *Server) serveAuthorize(contract Contract) http.HandlerFunc {
 		switch {
 		case request.query.Get(paramDecision) == decisionDeny:
 			redirectBack(w, request, url.Values{"error": {"access_denied"}})
+		case user == "" && s.loginHost != "":
+			s.sendToLogin(w, r, request)
 		case user == "":
-			showConsent(w, request)
+			showConsent(w, request, "")
 		default:
 			s.consent(w, request, user)
 		}
@@ -80,8 +82,8 @@ func (s *Server) consent(w http.ResponseWriter, request *authorizeRequest, user 
 }
 
 // readAuthorize returns a reason instead of a request if it is not known, beyond doubt, where to send the browser.
-func (s *Server) readAuthorize(contract Contract, r *http.Request) (*authorizeRequest, string) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+func (s *Server) readAuthorize(contract Contract, raw string) (*authorizeRequest, string) {
+	query, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, "the query cannot be read"
 	}
@@ -151,8 +153,9 @@ func redirectBack(w http.ResponseWriter, request *authorizeRequest, fields url.V
 	w.WriteHeader(http.StatusFound)
 }
 
-// showConsent asks. The form repeats the request with the person's answer, so there is nothing to remember meanwhile.
-func showConsent(w http.ResponseWriter, request *authorizeRequest) {
+// showConsent asks. The form repeats the request with the person's answer, so there is nothing to remember meanwhile. Without
+// an action it goes to where the page is.
+func showConsent(w http.ResponseWriter, request *authorizeRequest, action string) {
 	page, err := template.New("consent").Parse(consentPage)
 	if err != nil {
 		http.Error(w, "the page is broken", http.StatusInternalServerError)
@@ -170,6 +173,7 @@ func showConsent(w http.ResponseWriter, request *authorizeRequest) {
 		"Client":   request.registration.ClientID,
 		"Scopes":   request.scopes,
 		"Hidden":   hidden,
+		"Action":   action,
 	})
 }
 
@@ -181,7 +185,7 @@ const consentPage = `<!doctype html>
 <h1>{{.Contract}}</h1>
 <p><strong>{{.Client}}</strong> asks for access to:</p>
 <ul>{{range .Scopes}}<li>{{.}}</li>{{end}}</ul>
-<form method="get">
+<form{{with .Action}} method="post" action="{{.}}"{{else}} method="get"{{end}}>
 {{range $name, $value := .Hidden}}<input type="hidden" name="{{$name}}" value="{{$value}}">
 {{end}}<p><label>User <input name="login" required autofocus maxlength="64"></label></p>
 <button name="decision" value="allow">Allow</button><button name="decision" value="deny" formnovalidate>Deny</button>

@@ -96,6 +96,9 @@ type Options struct {
 	TLS bool
 	// Hosts are names and addresses that the certificate covers besides localhost, 127.0.0.1 and ::1.
 	Hosts []string
+	// LoginHost is another name of this machine, where people log in and answer: the authorization endpoint sends them there,
+	// and the page there sends its form back across sites. It is for servers with TLS. Empty: the endpoint itself asks.
+	LoginHost string
 	// LedgerFile is appended to. When it is empty the ledger lives in a nameless temporary file.
 	LedgerFile string
 	// Clock gives the time of tokens and of the ledger. Scripted delays pass in real time, whatever it says.

@@ -15,7 +15,7 @@ import (
 )
 
 // bodyLimit bounds the body of a token request, in bytes.
-const bodyLimit = 64 << 10
+const bodyLimit = 256 << 10
 
 // tokenRequest is what arrived at a token endpoint. It is read as far as that is possible even when it is wrong, so
 // that the ledger and the script know whose it is.

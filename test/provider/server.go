@@ -32,6 +32,7 @@ const closeTimeout = time.Second
 // Server is a running provider.
 type Server struct {
 	clock         clock.PassiveClock
+	loginHost     string
 	ledgerFile    string
 	ledger        *ledger
 	registrations map[string]*Registration // the map never changes; secrets do, under mu
@@ -74,6 +75,7 @@ func Start(options Options) (*Server, error) {
 func prepare(options Options) (*Server, error) {
 	server := &Server{
 		clock:         options.Clock,
+		loginHost:     options.LoginHost,
 		ledgerFile:    options.LedgerFile,
 		registrations: map[string]*Registration{},
 		script:        &script{steps: map[string][]Step{}},
@@ -105,6 +107,9 @@ func prepare(options Options) (*Server, error) {
 	}
 	server.tokens = newTokenStore(retention)
 	var err error
+	if options.LoginHost != "" && !options.TLS {
+		return nil, errors.New("people log in at another host over TLS only: without it browsers take no cookie there that crosses sites")
+	}
 	if options.TLS {
 		if server.certificates, err = newCertificates(options.Hosts); err != nil {
 			return nil, err
@@ -159,6 +164,9 @@ func (s *Server) routes() http.Handler {
 	mux.Handle(authorizePath(Smartbills), s.tracked(s.serveAuthorize(Smartbills)))
 	mux.Handle(revokePath(SmartBusiness), s.tracked(s.serveRevoke(SmartBusiness)))
 	mux.Handle(revokePath(Smartbills), s.tracked(s.serveRevoke(Smartbills)))
+	if s.loginHost != "" {
+		mux.Handle(loginPath, s.tracked(s.serveLogin))
+	}
 	for _, each := range resources() {
 		mux.Handle(each.pattern, s.tracked(s.serveResource(each)))
 	}

@@ -65,7 +65,7 @@ func TestEveryMistakeInATokenRequestIsRefused(t *testing.T) {
 		"SmartBusiness: an empty parameter":    rawBody(sb, "duplicate_or_empty_parameter", `{"code":"",`+asJSON(with(sb, nil))[1:]),
 		"SmartBusiness: an empty body":         rawBody(sb, "malformed_body", " "),
 		"SmartBusiness: a key in another case": badRequest(sb, "invalid_request", "unknown_parameter", params{"Scope": "contact"}),
-		"SmartBusiness: too large":             badRequest(sb, "invalid_request", "body_too_large", params{"scope": strings.Repeat("x", 70000)}),
+		"SmartBusiness: too large":             badRequest(sb, "invalid_request", "body_too_large", params{"scope": strings.Repeat("x", 300_000)}),
 		"Smartbills: a parameter twice":        rawBody(bil, "duplicate_or_empty_parameter", asForm(with(bil, nil))+"&grant_type=client_credentials"),
 		"Smartbills: an empty parameter":       rawBody(bil, "duplicate_or_empty_parameter", asForm(with(bil, nil))+"&code="),
 		"Smartbills: a bad escape":             rawBody(bil, "malformed_body", asForm(with(bil, nil))+"&code=%zz"),

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,61 +27,107 @@ const (
 // environment of the Deployment, a token of its ServiceAccount, and its Secret in a folder. The operator must run: it writes
 // that Secret. The front hands requests to them in turn.
 func (s *Stage) StartConsent(ctx context.Context, replicas int) ([]*Process, error) {
-	if s.Front == nil {
-		return nil, errors.New("the stage has no front for the consent pages: set Options.Consent")
-	}
-	if err := s.Cluster.Apply(ctx, filepath.Join(s.Root, "config", "consent")); err != nil {
-		return nil, err
-	}
-	client, err := kubernetes.NewForConfig(s.Cluster.Admin)
-	if err != nil {
-		return nil, err
-	}
-	deployment, err := client.AppsV1().Deployments(OperatorNamespace).Get(ctx, ConsentName, metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("read the Deployment of the consent pages: %w", err)
-	}
-	pod := deployment.Spec.Template.Spec
-	kubeconfig, err := s.Kubeconfig(ctx, OperatorNamespace, pod.ServiceAccountName)
-	if err != nil {
-		return nil, err
-	}
-	environment, err := s.environmentOf(deployment)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := s.mountConsentKeys(ctx, client)
-	if err != nil {
+	if err := s.InstallConsent(ctx); err != nil {
 		return nil, err
 	}
 	var processes []*Process
 	var backends []string
 	for range replicas {
-		pages, err := freeAddress(ctx)
+		started, pages, err := s.startPages(ctx, PagesOptions{})
 		if err != nil {
 			return nil, err
 		}
-		probes, err := freeAddress(ctx)
-		if err != nil {
-			return nil, err
-		}
-		arguments := append(slices.Clone(pod.Containers[0].Args), "--trusted-proxies="+thisMachine)
-		replaceFlag(arguments, "--consent-bind-address", pages)
-		replaceFlag(arguments, "--health-probe-bind-address", probes)
-		replaceFlag(arguments, "--consent-keys", keys)
-		process, err := s.Run(ctx, Program{
-			Name: "consent", Path: s.options.OperatorBinary, Args: arguments, Env: append(slices.Clone(environment), "KUBECONFIG="+kubeconfig),
-		})
-		if err != nil {
-			return nil, err
-		}
-		if err := process.await(ctx, func(ctx context.Context) bool { return answersOK(ctx, "http://"+probes+"/readyz") }); err != nil {
-			return nil, err
-		}
-		processes, backends = append(processes, process), append(backends, pages)
+		processes, backends = append(processes, started.Process), append(backends, pages)
 	}
 	s.Front.Serve(backends...)
 	return processes, nil
+}
+
+// RemountConsentKeys does what the kubelet does some time after the Secret has changed. The replicas read the files again within
+// ten seconds.
+func (s *Stage) RemountConsentKeys(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(s.Cluster.Admin)
+	if err != nil {
+		return err
+	}
+	_, err = s.mountConsentKeys(ctx, client)
+	return err
+}
+
+// InstallConsent installs config/consent.
+func (s *Stage) InstallConsent(ctx context.Context) error {
+	if s.Front == nil {
+		return errors.New("the stage has no front for the consent pages: set Options.Consent")
+	}
+	return s.Cluster.Apply(ctx, filepath.Join(s.Root, "config", "consent"))
+}
+
+// PagesOptions say how a run of the consent pages differs from what their Deployment says. The zero value: in nothing but
+// the addresses that it listens on.
+type PagesOptions struct {
+	// Binary is another build of the operator.
+	Binary string
+	// Kubeconfig is another than that of its ServiceAccount: one that leads through a proxy.
+	Kubeconfig string
+	// AtOnce has StartPages return as soon as the process runs.
+	AtOnce bool
+}
+
+// StartPages starts one replica of what InstallConsent has installed, and has the front hand all requests to it.
+func (s *Stage) StartPages(ctx context.Context, options PagesOptions) (*Operator, error) {
+	started, pages, err := s.startPages(ctx, options)
+	if err == nil {
+		s.Front.Serve(pages)
+	}
+	return started, err
+}
+
+// startPages starts one replica, and returns the address of its pages as well.
+func (s *Stage) startPages(ctx context.Context, options PagesOptions) (*Operator, string, error) {
+	client, err := kubernetes.NewForConfig(s.Cluster.Admin)
+	if err != nil {
+		return nil, "", err
+	}
+	deployment, err := client.AppsV1().Deployments(OperatorNamespace).Get(ctx, ConsentName, metav1.GetOptions{})
+	if err != nil {
+		return nil, "", fmt.Errorf("read the Deployment of the consent pages: %w", err)
+	}
+	pod := deployment.Spec.Template.Spec
+	kubeconfig := options.Kubeconfig
+	if kubeconfig == "" {
+		if kubeconfig, err = s.Kubeconfig(ctx, OperatorNamespace, pod.ServiceAccountName); err != nil {
+			return nil, "", err
+		}
+	}
+	environment, err := s.environmentOf(deployment)
+	if err != nil {
+		return nil, "", err
+	}
+	keys, err := s.mountConsentKeys(ctx, client)
+	if err != nil {
+		return nil, "", err
+	}
+	pages, err := freeAddress(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	probes, err := freeAddress(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	started := &Operator{Args: append(slices.Clone(pod.Containers[0].Args), "--trusted-proxies="+thisMachine), ProbeURL: "http://" + probes}
+	replaceFlag(started.Args, "--consent-bind-address", pages)
+	replaceFlag(started.Args, "--health-probe-bind-address", probes)
+	replaceFlag(started.Args, "--consent-keys", keys)
+	started.Process, err = s.Run(ctx, Program{
+		Name: "consent", Path: cmp.Or(options.Binary, s.options.OperatorBinary), Args: started.Args,
+		Env: append(slices.Clone(environment), "KUBECONFIG="+kubeconfig),
+	})
+	if err != nil || options.AtOnce {
+		return started, pages, err
+	}
+	err = started.await(ctx, func(ctx context.Context) bool { return answersOK(ctx, started.ProbeURL+"/readyz") })
+	return started, pages, err
 }
 
 // mountConsentKeys writes the Secret with the keys of the pages into a folder, as the kubelet would.
@@ -102,7 +149,9 @@ func (s *Stage) mountConsentKeys(ctx context.Context, client kubernetes.Interfac
 		return "", err
 	}
 	for name, text := range secret.Data {
-		if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
+		// In place whole, as the kubelet does it: the replicas may be reading.
+		file := filepath.Join(folder, name)
+		if err := errors.Join(os.WriteFile(file+".new", text, 0o600), os.Rename(file+".new", file)); err != nil {
 			return "", err
 		}
 	}

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,8 +29,8 @@ const (
 // Front stands for the Ingress of an installation: it has the certificate of the public URL, and hands requests on to the
 // consent pages, wherever they run at the moment.
 type Front struct {
-	// URL is what people and providers know the pages by.
-	URL string
+	// URL is what people and providers know the pages by, and Address where they are.
+	URL, Address string
 	// CAFile holds the certificate of the CA that signed its certificate, in PEM.
 	CAFile string
 
@@ -57,7 +58,8 @@ func (s *Stage) startFront(ctx context.Context) (*Front, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for the consent pages: %w", err)
 	}
-	front.URL = "https://" + listener.Addr().String()
+	front.Address = listener.Addr().String()
+	front.URL = "https://" + cmp.Or(s.options.ConsentHost, front.Address)
 	silent := log.New(io.Discard, "", 0) // a browser that goes away is no news
 	front.server = &http.Server{
 		Handler:           &httputil.ReverseProxy{Rewrite: front.rewrite, ErrorLog: silent},

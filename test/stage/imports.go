@@ -17,6 +17,11 @@ import (
 type ImportOptions struct {
 	// RefreshBefore is how long before its end a token is refreshed, in whole seconds. Default: as in the samples.
 	RefreshBefore time.Duration
+	// ByName leaves the authorization endpoints as the samples have them: for browsers that are told where the provider's hosts
+	// are.
+	ByName bool
+	// Identity has the clients read whose access it is, with Options.NameUsers.
+	Identity bool
 }
 
 // ApplyImports does for config/samples/import what ApplySamples does for config/samples, with consents that were given
@@ -82,6 +87,12 @@ func (s *Stage) clientPatches(options ImportOptions, file sampleFile) ([]kustomi
 	var changes []map[string]any
 	if before := options.RefreshBefore; before > 0 {
 		changes = append(changes, map[string]any{"op": "add", "path": "/spec/refreshBeforeSeconds", "value": int(before / time.Second)})
+	}
+	if options.Identity {
+		changes = append(changes, map[string]any{"op": "add", "path": "/spec/tokenResponse", "value": map[string]any{"identity": map[string]any{"pointer": "/account_id"}}})
+	}
+	if asked := file.client.Spec.Endpoints.Authorization; options.ByName && asked != "" {
+		changes = append(changes, map[string]any{"op": "replace", "path": "/spec/endpoints/authorization", "value": string(asked)})
 	}
 	if grace := s.options.Reuse.Grace; grace > 0 {
 		changes = append(changes, map[string]any{"op": "add", "path": "/spec/refreshTokens", "value": v1alpha1.RefreshTokens{

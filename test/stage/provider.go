@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/oauth-operator/oauth-operator/test/provider"
 )
@@ -56,6 +57,7 @@ func (s *Stage) registrations() map[string]provider.Registration {
 		all["smartbills-consent"] = provider.Registration{Contract: provider.Smartbills, Scopes: []string{"invoices"}, Accounts: accounts, Grants: customers, Reuse: reuse, RedirectURIs: s.redirectURIs("smartbills-consent")}
 	}
 	for name, each := range all {
+		each.NameUser = s.options.NameUsers && len(each.RedirectURIs) > 0
 		each.ClientID, each.ClientSecret, each.AccessTokenLifetime = "demo-"+name, rand.Text(), s.options.TokenLifetime
 		all[name] = each
 	}
@@ -67,6 +69,20 @@ func (s *Stage) redirectURIs(client string) []string {
 	return []string{s.Front.URL + "/callback/" + Namespace + "/" + client}
 }
 
+// furtherRegistrations are those of the options, with whole redirect URIs.
+func (s *Stage) furtherRegistrations() []provider.Registration {
+	all := slices.Clone(s.options.Registrations)
+	for i := range all {
+		all[i].RedirectURIs = slices.Clone(all[i].RedirectURIs)
+		for j, each := range all[i].RedirectURIs {
+			if s.Front != nil && strings.HasPrefix(each, "/") {
+				all[i].RedirectURIs[j] = s.Front.URL + each
+			}
+		}
+	}
+	return all
+}
+
 // startProvider starts the provider with a registration for each client of the samples.
 func (s *Stage) startProvider(ctx context.Context) (*Provider, error) {
 	p := &Provider{
@@ -75,7 +91,7 @@ func (s *Stage) startProvider(ctx context.Context) (*Provider, error) {
 		registrations: s.registrations(),
 	}
 	config := filepath.Join(s.Dir, "provider.json")
-	if err := p.writeConfig(config, s.options.Registrations); err != nil {
+	if err := p.writeConfig(config, s.furtherRegistrations()); err != nil {
 		return nil, err
 	}
 	var err error
@@ -84,7 +100,7 @@ func (s *Stage) startProvider(ctx context.Context) (*Provider, error) {
 		Path: filepath.Join(s.options.Programs, "provider"),
 		Args: []string{
 			"--config=" + config, "--listen=127.0.0.1:0", "--control=127.0.0.1:0",
-			"--tls-cert-dir=" + filepath.Dir(p.CAFile), "--ledger=" + p.Ledger,
+			"--tls-cert-dir=" + filepath.Dir(p.CAFile), "--ledger=" + p.Ledger, "--login-host=" + s.options.LoginHost,
 		},
 	})
 	if err != nil {
@@ -125,7 +141,7 @@ func (p *Provider) writeConfig(path string, more []provider.Registration) error 
 func configOf(each provider.Registration) map[string]any {
 	config := map[string]any{
 		"contract": each.Contract, "client_id": each.ClientID, "client_secret": each.ClientSecret, "scopes": each.Scopes,
-		"redirect_uris": each.RedirectURIs, "accounts": each.Accounts, "grants": each.Grants, "pkce": each.PKCE, "allow_basic": each.AllowBasic,
+		"redirect_uris": each.RedirectURIs, "accounts": each.Accounts, "grants": each.Grants, "pkce": each.PKCE, "allow_basic": each.AllowBasic, "name_user": each.NameUser,
 	}
 	if each.AccessTokenLifetime > 0 {
 		config["access_token_lifetime"] = each.AccessTokenLifetime.String()

@@ -55,13 +55,21 @@ type Options struct {
 	// Reuse is what the provider does about a refresh token of the samples' customers that is used a second time. The zero
 	// value: it ends the whole grant.
 	Reuse provider.ReusePolicy
-	// Registrations are further clients at the provider, beside those of the samples.
+	// Registrations are further clients at the provider, beside those of the samples. A redirect URI of theirs that begins with
+	// a slash is below the URL of the front.
 	Registrations []provider.Registration
 	// Lean leaves out what a measurement does not need and would pay for: the provider's process, kube-controller-manager, and
 	// the bodies in the audit log. There are no samples without that provider.
 	Lean bool
 	// Consent has a front for the consent pages: their public URL is then known before anything is set up.
 	Consent bool
+	// ConsentHost is the host that people know the pages by, in place of the front's address: for browsers that are told where
+	// it is.
+	ConsentHost string
+	// LoginHost is another name of this machine, where the provider has people log in. Empty: it asks at its own endpoint.
+	LoginHost string
+	// NameUsers has the provider say whose access it is, to the clients that people consent to.
+	NameUsers bool
 	// Log receives a line for each step. Nil discards them.
 	Log io.Writer
 }

@@ -23,6 +23,7 @@ const (
 	FaultsFile   = "faults.jsonl"
 	ProxyFile    = "proxy.jsonl"
 	FinalFile    = "final.jsonl"
+	PeopleFile   = "people.jsonl"
 	LedgerFile   = "ledger.jsonl"
 	AuditFile    = "audit.jsonl"
 )
@@ -37,8 +38,8 @@ type Account struct {
 	Revokes      bool    `json:"revokes,omitempty"`
 	Reusable     bool    `json:"reusable,omitempty"`
 	GraceSeconds float64 `json:"graceSeconds,omitempty"`
-	// Imported is the fingerprint of the refresh token that it began with.
-	Imported string    `json:"imported"`
+	// Imported is the fingerprint of the refresh token that it began with; "": it begins with nothing, and a person consents.
+	Imported string    `json:"imported,omitempty"`
 	Time     time.Time `json:"time"`
 }
 
@@ -114,9 +115,25 @@ type Final struct {
 	Reason     string `json:"reason,omitempty"`
 	Rotations  int64  `json:"rotations,omitempty"`
 	Claim      string `json:"claim,omitempty"`
+	// Linked: there is a link for a person. CodeOpen: a code waits, or is being exchanged.
+	Linked   bool `json:"linked,omitempty"`
+	CodeOpen bool `json:"codeOpen,omitempty"`
+	// AlwaysLinked: the account wants a link at all times.
+	AlwaysLinked bool `json:"alwaysLinked,omitempty"`
 	// AccessFingerprint is that of the token in the Secret.
 	AccessFingerprint string `json:"accessFingerprint,omitempty"`
 	Rotation          string `json:"rotation,omitempty"`
+}
+
+// Visit is how far a person came who followed the link of an account. The page's address is not in here: it may hold a code.
+type Visit struct {
+	Time    time.Time `json:"time"`
+	Account string    `json:"account"`
+	// Flow is the hash of the attempt's state, where the person came to a result.
+	Flow string `json:"flow,omitempty"`
+	// Status and Heading are of the last page.
+	Status  int    `json:"status,omitempty"`
+	Heading string `json:"heading,omitempty"`
 }
 
 // Writer appends lines to a file. It is safe for concurrent use.

@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"time"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
 
 // claim is a claim as the audit log shows it: in the status from opened until closed. Between receipt and answer of a write
@@ -15,6 +17,8 @@ type claim struct {
 	closed, closedBy time.Time // zero: it never was; closedBy is when the write that closed it was answered
 	// kept: it ended with a new credential.
 	kept bool
+	// state is that of the attempt, where it is the claim of a code.
+	state v1alpha1.StateHash
 	// replica is the proxy that it was written through.
 	replica string
 	sends   []send

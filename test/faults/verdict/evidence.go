@@ -18,6 +18,7 @@ import (
 
 const (
 	operatorUser = "system:serviceaccount:oauth-operator-system:oauth-operator"
+	pagesUser    = "system:serviceaccount:oauth-operator-system:oauth-operator-consent"
 
 	// The classes of the proxies' records that are looked at.
 	kindToken = "token"
@@ -25,6 +26,11 @@ const (
 	kindKeep  = "keep"
 	// kindElsewhere is a token request at a host that must not have it.
 	kindElsewhere = "elsewhere"
+	// Those of codes.
+	kindHandOver  = "hand-over"
+	kindCodeClaim = "code-claim"
+	kindCodeToken = "code-token"
+	kindCodeKeep  = "code-keep"
 )
 
 // evidence is what the files say.
@@ -33,6 +39,7 @@ type evidence struct {
 	faults   []records.Fault
 	passages []proxy.Record
 	finals   []records.Final
+	visits   []records.Visit
 	entries  []provider.Entry
 	events   []cluster.AuditEvent
 }
@@ -50,6 +57,9 @@ func readEvidence(folder string) (e evidence, err error) {
 	if e.finals, err = records.Read[records.Final](folder, records.FinalFile); err != nil {
 		return e, err
 	}
+	if e.visits, err = records.Read[records.Visit](folder, records.PeopleFile); err != nil {
+		return e, err
+	}
 	for _, needed := range []string{records.LedgerFile, records.AuditFile} {
 		if _, err := os.Stat(filepath.Join(folder, needed)); err != nil {
 			return e, err
@@ -62,7 +72,7 @@ func readEvidence(folder string) (e evidence, err error) {
 	return e, err
 }
 
-// write is a status that the operator wrote, and the API server took.
+// write is a status that the operator or its pages wrote, and the API server took.
 type write struct {
 	received, written time.Time
 	claim             v1alpha1.Claim
@@ -71,9 +81,13 @@ type write struct {
 	claimSequence     int64
 	authorized        string
 	reason            string
+	// handOver and exchange are the code that waits, and its claim; outcome is what came of the last one.
+	handOver v1alpha1.HandOver
+	exchange v1alpha1.CodeClaim
+	outcome  v1alpha1.AuthorizationOutcome
 }
 
-// send is a refresh token that was sent, as the provider saw it or a proxy on the way there.
+// send is a refresh token, or a code, that was sent, as the provider saw it or a proxy on the way there.
 type send struct {
 	// time is when it left the operator, decided when the provider decided, delivered when the answer's last byte was handed
 	// to the operator. A time that is zero did not come.
@@ -93,6 +107,13 @@ type history struct {
 	sends  []send
 	// keeps are the proxies' records of writes that brought a new credential, claimed those of claims.
 	keeps, claimed []proxy.Record
+	// codeClaims and codeSends are of codes, codeKeeps and handOvers the proxies' records of those; codes are what the provider
+	// gave, in order, and visits the people's ways.
+	codeClaims           []*claim
+	codeSends            []send
+	codeKeeps, handOvers []proxy.Record
+	codes                []code
+	visits               []records.Visit
 	// tokens are the fingerprints of its refresh tokens.
 	tokens map[string]*token
 }
@@ -100,6 +121,7 @@ type history struct {
 // token is what the ledger says of a refresh token.
 type token struct {
 	issued, spent, ended time.Time
+	lineage              string
 }
 
 // liveAt: it could have been spent for the first time.
@@ -119,6 +141,11 @@ func (e evidence) histories() ([]*history, error) {
 	for _, final := range e.finals {
 		if of := known[final.Name]; of != nil {
 			of.final = final
+		}
+	}
+	for _, visit := range e.visits {
+		if of := known[visit.Account]; of != nil {
+			of.visits = append(of.visits, visit)
 		}
 	}
 	for _, event := range e.events {
@@ -142,8 +169,9 @@ func (e evidence) histories() ([]*history, error) {
 		// Each write but the first carries the version that the one before it made, so it came in after that one.
 		slices.SortStableFunc(of.writes, func(a, b write) int { return a.received.Compare(b.received) })
 		slices.SortStableFunc(of.sends, func(a, b send) int { return a.time.Compare(b.time) })
-		of.claims = claimsOf(of.writes)
-		for _, each := range of.claims {
+		slices.SortStableFunc(of.codeSends, func(a, b send) int { return a.time.Compare(b.time) })
+		of.claims, of.codeClaims = claimsOf(of.writes), codeClaimsOf(of.writes)
+		for _, each := range slices.Concat(of.claims, of.codeClaims) {
 			each.replica = of.replicaOf(each.id)
 		}
 	}
@@ -151,7 +179,7 @@ func (e evidence) histories() ([]*history, error) {
 }
 
 func isStatusWrite(event cluster.AuditEvent) bool {
-	return event.User == operatorUser && event.Group == v1alpha1.Group && event.Resource == "connectedaccounts" &&
+	return (event.User == operatorUser || event.User == pagesUser) && event.Group == v1alpha1.Group && event.Resource == "connectedaccounts" &&
 		event.Subresource == "status" && event.Stage == cluster.StageResponseComplete && event.Code == http.StatusOK &&
 		!event.DryRun && len(event.RequestObject) > 0
 }
@@ -165,6 +193,7 @@ func writeOf(event cluster.AuditEvent) (write, error) {
 	taken := write{
 		received: event.Received, written: event.Written, claim: status.Claim, sealed: status.SealedCredential,
 		rotations: status.Rotations, claimSequence: status.ClaimSequence,
+		handOver: status.Authorization.HandOver, exchange: status.Authorization.Exchange, outcome: status.Authorization.LastOutcome,
 	}
 	for _, condition := range status.Conditions {
 		if condition.Type == v1alpha1.ConditionAuthorized {
@@ -183,14 +212,24 @@ func (e evidence) readLedger(known map[string]*history) {
 		}
 		switch entry.Kind {
 		case provider.KindTokenRequest:
-			if entry.Grant == provider.GrantRefreshToken {
-				of.sends = append(of.sends, send{
-					time: entry.ReceivedTime, decided: entry.Time, fingerprint: entry.RefreshFingerprint,
-					granted: entry.Outcome == provider.Granted, refused: entry.Outcome == provider.Refused,
-				})
+			sent := send{
+				time: entry.ReceivedTime, decided: entry.Time, fingerprint: entry.RefreshFingerprint,
+				granted: entry.Outcome == provider.Granted, refused: entry.Outcome == provider.Refused,
 			}
+			switch entry.Grant {
+			case provider.GrantRefreshToken:
+				of.sends = append(of.sends, sent)
+			case provider.GrantAuthorizationCode:
+				sent.fingerprint = entry.CodeFingerprint
+				of.codeSends = append(of.codeSends, sent)
+			default:
+			}
+		case provider.KindCodeIssued:
+			of.codes = append(of.codes, code{fingerprint: entry.CodeFingerprint, lineage: entry.Lineage, issued: entry.Time})
 		case provider.KindIssued:
-			if each := of.token(entry.RefreshFingerprint); each.issued.IsZero() {
+			each := of.token(entry.RefreshFingerprint)
+			each.lineage = entry.Lineage
+			if each.issued.IsZero() {
 				each.issued = entry.Time
 			}
 		case provider.KindSpent:
@@ -216,7 +255,7 @@ func (h *history) token(fingerprint string) *token {
 // revoke ends one refresh token, or all that there are.
 func (h *history) revoke(entry provider.Entry) {
 	for fingerprint, of := range h.tokens {
-		whole := entry.RefreshFingerprint == "" && entry.AccessFingerprint == ""
+		whole := entry.RefreshFingerprint == "" && entry.AccessFingerprint == "" && (entry.Lineage == "" || of.lineage == entry.Lineage)
 		if of.ended.IsZero() && (whole || fingerprint == entry.RefreshFingerprint) {
 			of.ended = entry.Time
 		}
@@ -226,10 +265,16 @@ func (h *history) revoke(entry provider.Entry) {
 func (h *history) take(passage proxy.Record) {
 	switch passage.Kind {
 	case kindToken:
-		h.match(passage)
+		h.sends = match(h.sends, passage)
+	case kindCodeToken:
+		h.codeSends = match(h.codeSends, passage)
+	case kindCodeKeep:
+		h.codeKeeps = append(h.codeKeeps, passage)
+	case kindHandOver:
+		h.handOvers = append(h.handOvers, passage)
 	case kindKeep:
 		h.keeps = append(h.keeps, passage)
-	case kindClaim:
+	case kindClaim, kindCodeClaim:
 		h.claimed = append(h.claimed, passage)
 	default:
 	}
@@ -246,15 +291,15 @@ func (h *history) replicaOf(claim string) string {
 }
 
 // match joins a proxy's record of a token request to the ledger's. One that never came to the provider is a send as well.
-func (h *history) match(passage proxy.Record) {
-	for i := range h.sends {
-		of := &h.sends[i]
+func match(sends []send, passage proxy.Record) []send {
+	for i := range sends {
+		of := &sends[i]
 		if of.matched || of.fingerprint != passage.Fingerprint || passage.Forwarded.IsZero() || of.time.Before(passage.Forwarded) ||
 			!passage.Answered.IsZero() && of.decided.After(passage.Answered) {
 			continue
 		}
 		of.matched, of.time, of.delivered = true, passage.Received, passage.Delivered
-		return
+		return sends
 	}
-	h.sends = append(h.sends, send{matched: true, time: passage.Received, fingerprint: passage.Fingerprint})
+	return append(sends, send{matched: true, time: passage.Received, fingerprint: passage.Fingerprint})
 }

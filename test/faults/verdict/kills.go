@@ -22,6 +22,10 @@ const (
 	stateReplied = "replied"
 	// stateJournalled: it had one, and the result was not kept.
 	stateJournalled = "journalled"
+	// stateCallback: a person had a code, and it was not handed over. stateHandedOver: it was, and was not claimed, or whoever
+	// handed it over had not been told so.
+	stateCallback   = "callback"
+	stateHandedOver = "handed-over"
 	// stateKept: it was, and the operator had not been told so.
 	stateKept = "kept"
 )
@@ -30,14 +34,26 @@ func states() []string {
 	return []string{stateClaimed, stateSent, stateCommitted, stateReplied, stateJournalled, stateKept}
 }
 
+// states are those that kills are counted by.
+func (v *verdict) states() []string {
+	if v.codes {
+		return append([]string{stateCallback, stateHandedOver}, states()...)
+	}
+	return states()
+}
+
 // judgeKills counts the kills that met an open claim, once for each account.
 func judgeKills(v *verdict, histories []*history, course course) {
 	for _, fault := range course.faults {
 		if fault.Kind != records.ProcessKilled {
 			continue
 		}
+		meets := stateAt
+		if v.codes {
+			meets = codeStateAt
+		}
 		for _, of := range histories {
-			if state := stateAt(of, fault, course.startedBefore(fault.Replica, fault.Time)); state != "" {
+			if state := meets(of, fault, course.startedBefore(fault.Replica, fault.Time)); state != "" {
 				v.Kills++
 				v.States[state]++
 			}
@@ -48,20 +64,31 @@ func judgeKills(v *verdict, histories []*history, course course) {
 // stateAt is what a kill met at an account, or nothing: only what the audit log and the ledger show counts, of the process that
 // was killed and ran since a time.
 func stateAt(of *history, kill records.Fault, since time.Time) string {
-	at := kill.Time
-	if slices.ContainsFunc(of.keeps, func(keep proxy.Record) bool {
-		return keep.Proxy == kill.Replica && keep.Status == http.StatusOK && keep.Received.After(since) && keep.Answered.Before(at) &&
-			(keep.Delivered.IsZero() || keep.Delivered.After(at)) && of.keptAt(keep, at)
-	}) {
+	if of.toldAt(of.keeps, kill, since) {
 		return stateKept
 	}
-	index := slices.IndexFunc(of.claims, func(c *claim) bool {
+	return claimStateAt(of, of.claims, kill, since)
+}
+
+// toldAt: a result was kept, and the process that was killed had not been told so.
+func (h *history) toldAt(keeps []proxy.Record, kill records.Fault, since time.Time) bool {
+	at := kill.Time
+	return slices.ContainsFunc(keeps, func(keep proxy.Record) bool {
+		return keep.Proxy == kill.Replica && keep.Status == http.StatusOK && keep.Received.After(since) && keep.Answered.Before(at) &&
+			(keep.Delivered.IsZero() || keep.Delivered.After(at)) && h.keptAt(keep, at)
+	})
+}
+
+// claimStateAt is what a kill met of a claim.
+func claimStateAt(of *history, claims []*claim, kill records.Fault, since time.Time) string {
+	at := kill.Time
+	index := slices.IndexFunc(claims, func(c *claim) bool {
 		return c.replica == kill.Replica && c.opened.After(since) && c.surely.Before(at) && (c.closed.IsZero() || c.closedBy.After(at))
 	})
 	if index < 0 {
 		return ""
 	}
-	open := of.claims[index]
+	open := claims[index]
 	if len(open.sends) == 0 || open.sends[0].time.After(at) {
 		return stateClaimed
 	}

@@ -134,7 +134,7 @@ func (v *verdict) countLoss(of *history, course course) {
 		return
 	default:
 	}
-	if why := excuse(of, last, course); why != "" {
+	if why := excuse(of, last, of.claimAt(last.time), course); why != "" {
 		v.Excused[why]++
 		return
 	}
@@ -142,13 +142,13 @@ func (v *verdict) countLoss(of *history, course course) {
 	v.violatedf(invariantReceived, of.Name, refused, "the reply whose last byte was delivered at %s is lost", clock(last.delivered))
 }
 
-// excuse says why the loss of what a send brought cannot be helped, or nothing.
-func excuse(of *history, last send, course course) string {
+// excuse says why the loss of what a send under a claim brought cannot be helped, or nothing.
+func excuse(of *history, last send, under *claim, course course) string {
 	if last.delivered.IsZero() {
 		return excuseReply
 	}
 	replica := ""
-	if under := of.claimAt(last.time); under != nil {
+	if under != nil {
 		replica = under.replica
 	}
 	end, died := course.deathAfter(replica, last.time)

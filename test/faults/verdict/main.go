@@ -24,6 +24,8 @@ type limits struct {
 	losses bool
 	// plain: the build under test has no claims. Only what it lost is counted.
 	plain bool
+	// codes: people consent. Kills are counted where they met a code.
+	codes bool
 }
 
 func main() {
@@ -45,11 +47,12 @@ func run(args []string, output io.Writer) (bool, error) {
 	flags.IntVar(&wanted.bucket, "want-bucket", 0, "how many kills each state must have met")
 	flags.BoolVar(&wanted.losses, "expect-losses", false, "want a loss in the reply's way")
 	flags.BoolVar(&wanted.plain, "plain", false, "the build has no claims: only count what it lost")
+	flags.BoolVar(&wanted.codes, "codes", false, "people consent: count the kills that met a code")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
 	if *folder == "" || flags.NArg() > 0 {
-		return false, errors.New("usage: verdict --records FOLDER [--summary FILE] [--want-kills N] [--want-bucket N] [--expect-losses] [--plain]")
+		return false, errors.New("usage: verdict --records FOLDER [--summary FILE] [--want-kills N] [--want-bucket N] [--expect-losses] [--plain] [--codes]")
 	}
 	read, err := readEvidence(*folder)
 	if err != nil {

@@ -18,7 +18,10 @@ import (
 type story struct {
 	evidence
 	requests uint64
-	status   map[string]*v1alpha1.ConnectedAccountStatus
+	// lineage is what the provider calls the newest consent; link: the account wants one at all times.
+	lineage string
+	link    bool
+	status  map[string]*v1alpha1.ConnectedAccountStatus
 }
 
 func beginning() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
@@ -113,7 +116,9 @@ func (s *story) send(seconds float64, token, successor string) *proxy.Record {
 	s.entry(seconds+0.1, entry)
 	if successor != "" {
 		s.entry(seconds+0.1, provider.Entry{Kind: provider.KindSpent, Request: s.requests, RefreshFingerprint: token})
-		s.entry(seconds+0.1, provider.Entry{Kind: provider.KindIssued, Request: s.requests, RefreshFingerprint: successor, AccessFingerprint: "access of " + successor})
+		s.entry(seconds+0.1, provider.Entry{
+			Kind: provider.KindIssued, Request: s.requests, RefreshFingerprint: successor, AccessFingerprint: "access of " + successor, Lineage: s.lineage,
+		})
 	}
 	s.passages = append(s.passages, proxy.Record{
 		Proxy: "provider", Class: proxy.Class{Kind: kindToken, Account: "a", Fingerprint: token}, Status: 200, End: proxy.EndDelivered,
@@ -156,6 +161,8 @@ func (s *story) end(calm float64) evidence {
 	s.fault(calm, records.Fault{Kind: records.Calm, Account: "a"})
 	status := s.status["a"]
 	final := records.Final{Name: "a", UID: "uid-a", Rotations: status.Rotations, Claim: status.Claim.ID}
+	final.Linked, final.AlwaysLinked = status.AuthorizationURL != "", s.link
+	final.CodeOpen = status.Authorization.HandOver.ID != "" || status.Authorization.Exchange.ID != ""
 	if len(status.Conditions) > 0 {
 		final.Authorized, final.Reason = string(status.Conditions[0].Status), status.Conditions[0].Reason
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,6 +29,14 @@ const (
 	invariantPlanned = "F3"
 	// invariantFalseLoss: "lost" is never said of a token that was not spent.
 	invariantFalseLoss = "FL"
+	// invariantCodeOnce: a code is sent once, under a claim of its own.
+	invariantCodeOnce = "C1"
+	// invariantCodeReceived: what a live process received for a code is not lost.
+	invariantCodeReceived = "C2"
+	// invariantCodeTold: of each code it is said what came of it, to the person too; where it came to nothing there is a link.
+	invariantCodeTold = "C3"
+	// invariantEarlier: a credential gives way only to a later one, and is good until then.
+	invariantEarlier = "C4"
 	// invariantReached: the run did what it had to, so that the rest means something.
 	invariantReached = "run"
 )
@@ -52,12 +61,16 @@ type verdict struct {
 	DoubleSpend int            `json:"doubleSpends"`
 	SIGTERMLost int            `json:"sigtermLost"`
 	OutageLost  int            `json:"outageLost"`
+	// SentTwice to EarlierLost are of codes.
+	SentTwice   int `json:"codesSentTwice"`
+	CodesLost   int `json:"codesLostOutsideReply"`
+	EarlierLost int `json:"earlierLost"`
 	// Lost are all losses, those that cannot be helped included, which Excused lists by why.
 	Lost       int            `json:"lost"`
 	Excused    map[string]int `json:"excused,omitempty"`
 	Violations []violation    `json:"violations,omitempty"`
 
-	plain bool
+	plain, codes bool
 }
 
 func (v *verdict) violatedf(invariant, account string, at time.Time, format string, arguments ...any) {
@@ -84,7 +97,7 @@ func (v *verdict) String() string {
 	}
 	if !v.plain {
 		text.WriteString("kills by state:")
-		for _, state := range states() {
+		for _, state := range v.states() {
 			fmt.Fprintf(&text, " %s=%d", state, v.States[state])
 		}
 		fmt.Fprintf(&text, "\nlosses that cannot be had: reply=%d pod=%d asleep=%d\n", v.Excused[excuseReply], v.Excused[excusePod], v.Excused[excuseAsleep])
@@ -93,6 +106,11 @@ func (v *verdict) String() string {
 	if !v.ok() {
 		word = "failed"
 	}
+	if v.codes {
+		fmt.Fprintf(&text, "verdict: %s accounts=%d plans=%d kills=%d sent_twice=%d lost_outside_reply=%d earlier_lost=%d unsurfaced=%d\n",
+			word, v.Accounts, v.Plans, v.Kills, v.SentTwice, v.CodesLost, v.EarlierLost, v.Unsurfaced)
+		return text.String()
+	}
 	fmt.Fprintf(&text, "verdict: %s accounts=%d lost=%d plans=%d kills=%d grace_lost=%d strict_lost_outside_reply=%d unsurfaced=%d double_spends=%d sigterm_lost=%d outage_lost=%d\n",
 		word, v.Accounts, v.Lost, v.Plans, v.Kills, v.GraceLost, v.StrictLost, v.Unsurfaced, v.DoubleSpend, v.SIGTERMLost, v.OutageLost)
 	return text.String()
@@ -100,7 +118,7 @@ func (v *verdict) String() string {
 
 // judge is the whole of it.
 func judge(e evidence, wanted limits) *verdict {
-	v := &verdict{States: map[string]int{}, Excused: map[string]int{}, plain: wanted.plain}
+	v := &verdict{States: map[string]int{}, Excused: map[string]int{}, plain: wanted.plain, codes: wanted.codes}
 	histories, err := e.histories()
 	if err != nil {
 		v.violatedf(invariantReached, "", time.Time{}, "the evidence cannot be understood: %v", err)
@@ -111,8 +129,15 @@ func judge(e evidence, wanted limits) *verdict {
 		return v
 	}
 	v.Accounts = len(histories)
+	if wanted.codes && !slices.ContainsFunc(histories, func(of *history) bool { return len(of.codes) > 0 }) {
+		v.violatedf(invariantReached, "", time.Time{}, "nobody has consented")
+	}
 	course := courseOf(e.faults)
 	for _, of := range histories {
+		if of.Imported == "" {
+			judgeConsents(v, of, course)
+			continue
+		}
 		if !wanted.plain {
 			v.DoubleSpend += judgeSends(v, of)
 			judgeOrder(v, of, course.starts)
@@ -140,7 +165,7 @@ func (v *verdict) reached(wanted limits) {
 	if v.Kills < wanted.kills {
 		v.violatedf(invariantReached, "", never, "%d kills met an open claim, want %d", v.Kills, wanted.kills)
 	}
-	for _, state := range states() {
+	for _, state := range v.states() {
 		if v.States[state] < wanted.bucket {
 			v.violatedf(invariantReached, "", never, "%d kills met the state %s, want %d", v.States[state], state, wanted.bucket)
 		}

@@ -83,6 +83,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&set.options.ControlListen, "control", "", "loopback address of the control API; none if empty")
 	flags.StringVar(&set.certDir, "tls-cert-dir", "", "serve https, and write the CA's certificate to ca.crt in this directory")
 	flags.StringVar(&hosts, "tls-hosts", "", "further names and addresses for the certificate, with commas between")
+	flags.StringVar(&set.options.LoginHost, "login-host", "", "another name of this machine, where people log in; the authorization endpoint itself asks if empty")
 	flags.StringVar(&set.options.LedgerFile, "ledger", "", "file to append the ledger to; a nameless one if empty")
 	flags.DurationVar(&set.options.Retention, "retention", time.Hour, "how long tokens are remembered after their end")
 	if err := flags.Parse(args); err != nil {
