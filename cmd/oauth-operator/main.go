@@ -191,7 +191,7 @@ func setup(ctx context.Context, manager ctrl.Manager, config *rest.Config, optio
 		Namespace: options.namespace, Named: options.watched, Watched: watched, ClusterID: clusterID, Egress: egress, Workers: options.workers,
 		Limits: pace.Limits{Namespace: options.maxInNamespace, Total: options.maxRequests}, MaxAccounts: options.maxAccounts,
 		Clock: clock.RealClock{}, Metrics: measured, InFlight: inFlight, Journal: journal, TakeoverWait: options.takeoverWait,
-		ConsentURL: options.publicURL(),
+		ConsentURL: options.publicURL(), Version: versionText(),
 	})
 }
 
