@@ -18,8 +18,11 @@ import (
 
 // diagnosedFault is a fault as kubectl oauth doctor prints it for programs.
 type diagnosedFault struct {
-	Level, What, Message, Actor string
-	Commands                    []string
+	Level    string   `json:"level"`
+	What     string   `json:"what"`
+	Message  string   `json:"message"`
+	Actor    string   `json:"actor"`
+	Commands []string `json:"commands"`
 }
 
 // oauth runs kubectl oauth as whoever sits at the terminal, and returns what it prints and its exit code.
@@ -43,9 +46,9 @@ func diagnosed(ctx context.Context, at *terminal, account *v1alpha1.ConnectedAcc
 	printed, said, _ := in.oauth(ctx, "doctor", account.Name, "-o", "json")
 	var all struct {
 		Sections []struct {
-			About    string
-			Findings []diagnosedFault
-		}
+			About    string           `json:"about"`
+			Findings []diagnosedFault `json:"findings"`
+		} `json:"sections"`
 	}
 	Expect(json.Unmarshal([]byte(printed), &all)).To(Succeed(), "%s%s", printed, said)
 	var faults []diagnosedFault

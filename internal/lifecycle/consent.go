@@ -302,7 +302,7 @@ func ApprovalValue(held Credential) string {
 	}
 }
 
-// GivesWay: what is held is of no use to anybody until somebody approves of it, and never was. Whoever comes next takes its
+// GivesWay reports whether what is held is of no use to anybody until somebody approves of it, and never was. Whoever comes next takes its
 // place, so that the wrong person, who came first, does not keep the right one out. What has once been published does not give
 // way: approval may be asked for later than the consent.
 func GivesWay(f *Facts) bool {

@@ -104,7 +104,7 @@ func consentCommands(account *v1alpha1.ConnectedAccount) []string {
 // patchLine is a command that sets one field of a spec, which is named with dots.
 func patchLine(kind, namespace, name, path string, value any) string {
 	fields := strings.Split(path, ".")
-	var tree any = value
+	tree := value
 	for _, field := range slices.Backward(fields) {
 		tree = map[string]any{field: tree}
 	}
@@ -137,7 +137,7 @@ func (s source) commands(f *accountFacts) []string {
 	case !s.labelled:
 		return []string{label}
 	case s.empty && s.alike() != "":
-		return []string{patchLine(s.reference.kind, s.namespace, s.owner, s.path+".key", s.alike())}
+		return []string{patchLine(s.kind, s.namespace, s.owner, s.path+".key", s.alike())}
 	case s.empty:
 		return []string{`printf '{"stringData":{"` + s.Key + `":"%s"}}' "$` + s.use + `"` + patch}
 	case s.newline:
@@ -156,7 +156,7 @@ func clientCommands(f *accountFacts) []string {
 	switch {
 	case f.owner == nil && len(f.elsewhere) > 0 && ref.Namespace == "":
 		return []string{patchLine("connectedaccount", account.Namespace, account.Name, "clientRef.namespace", f.elsewhere[0])}
-	case f.owner == nil && errors.As(f.ownerErr, new(*missingRight)):
+	case f.owner == nil && errors.As(f.ownerErr, new(*missingRightError)):
 		return nil
 	case f.owner == nil:
 		return []string{line("kubectl", "-n", clientNamespace(account), "get", "oauthclients.oauth-operator.dev")}

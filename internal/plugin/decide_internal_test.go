@@ -141,7 +141,7 @@ func reasons(t *testing.T) map[string]string {
 // Doctor knows who has to act on each reason of the API that something is wrong with.
 func TestEveryReasonHasAnActor(t *testing.T) {
 	t.Parallel()
-	well := []string{"TokenValid", "ClientReady", "NotRequired", "Authorized", "Refreshed", "Published", "Accepted", "Resolved", "Ready", "Progressing"}
+	well := []string{"TokenValid", "ClientReady", "NotRequired", "Authorized", "Refreshed", "Published", "Accepted", "Resolved", "Ready", "Progressing", "Waiting"}
 	for name, reason := range reasons(t) {
 		if got := actor(reason); (got == "") != slices.Contains(well, reason) {
 			t.Errorf("%s: who acts is %q", name, got)
@@ -194,8 +194,10 @@ func TestWhoWorks(t *testing.T) {
 		"a lease without a holder": {func(f *installationFacts) { f.lease.object.Spec.HolderIdentity = new("") }, levelFault, "nobody holds the lease"},
 		"nothing at all":           {func(f *installationFacts) { f.lease.err, f.operator.err = gone, gone }, levelFault, "there is no Deployment"},
 		"a process outside":        {func(f *installationFacts) { f.operator.object.Status.ReadyReplicas = 0 }, levelNote, "it runs elsewhere"},
-		"what one may not see":     {func(f *installationFacts) { f.lease.err = &missingRight{right: right{verb: "get", resource: "leases"}} }, levelUnknown, "you may not get leases"},
-		"what cannot be reached":   {func(f *installationFacts) { f.operator.err = errors.New("connection refused") }, levelUnknown, "connection refused"},
+		"what one may not see": {func(f *installationFacts) {
+			f.lease.err = &missingRightError{right: right{verb: "get", resource: "leases"}}
+		}, levelUnknown, "you may not get leases"},
+		"what cannot be reached": {func(f *installationFacts) { f.operator.err = errors.New("connection refused") }, levelUnknown, "connection refused"},
 	} {
 		f := running()
 		c.spoil(f)
@@ -226,7 +228,7 @@ func TestConsentPages(t *testing.T) {
 			f.consent.object.Spec.Template.Spec.Containers[0].Image = "other"
 		}, levelWarning, "they belong together"},
 		"not to be seen": {func(f *installationFacts) {
-			f.consentKeys.err = &missingRight{right: right{verb: "get", resource: "secrets"}}
+			f.consentKeys.err = &missingRightError{right: right{verb: "get", resource: "secrets"}}
 		}, levelUnknown, "you may not"},
 	} {
 		f := running()

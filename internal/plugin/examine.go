@@ -140,7 +140,7 @@ func details(f *accountFacts, reason string) string {
 		if len(f.elsewhere) > 0 {
 			return fmt.Sprintf("There is one of that name in %s", listed(f.elsewhere))
 		}
-		if errors.As(f.ownerErr, new(*missingRight)) {
+		if errors.As(f.ownerErr, new(*missingRightError)) {
 			return "Whether there is one could not be looked at: you may not get it there"
 		}
 	case v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyMissing, v1alpha1.ReasonSecretNotConsented:

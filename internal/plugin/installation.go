@@ -113,7 +113,7 @@ func installation(f *installationFacts, now time.Time) section {
 
 // withoutSight is the finding about what could not be looked at.
 func withoutSight(what string, err error) finding {
-	var right *missingRight
+	var right *missingRightError
 	if errors.As(err, &right) {
 		return finding{Level: levelUnknown, What: what, Message: "not looked at: you may not " + right.right.String()}
 	}

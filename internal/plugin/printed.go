@@ -27,7 +27,7 @@ func (p printed) command() string {
 func printedIn(account *v1alpha1.ConnectedAccount, message string) (printed, bool) {
 	shape := regexp.MustCompile(`kubectl (label|annotate)(?: --overwrite)? (secret|connectedaccount|oauthclient) -n ([a-z0-9][a-z0-9-]*) ([a-z0-9][a-z0-9.-]*) (oauth-operator\.dev/[a-z-]+)=('(?:[^']|'\\'')*'|[^\s']+)`)
 	found := shape.FindStringSubmatch(message)
-	if found == nil || found[3] != account.Namespace && found[3] != clientNamespace(account) {
+	if len(found) < 7 || found[3] != account.Namespace && found[3] != clientNamespace(account) {
 		return printed{}, false
 	}
 	value := found[6]

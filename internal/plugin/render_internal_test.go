@@ -99,7 +99,7 @@ func sampleClient(changes ...func(*v1alpha1.OAuthClient)) *v1alpha1.OAuthClient 
 	return change(&v1alpha1.OAuthClient{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bills", Generation: 1},
 		Spec: v1alpha1.OAuthClientSpec{
-			Endpoints: v1alpha1.Endpoints{Token: "https://provider.example/oauth/token"}, Scopes: []v1alpha1.Scope{"invoices"},
+			Endpoints: v1alpha1.Endpoints{Token: "https://provider.example/oauth/token"}, Scopes: []v1alpha1.Scope{"invoices"}, //nolint:gosec // a URL
 			Grants: []v1alpha1.GrantType{v1alpha1.GrantAuthorizationCode}, Authentication: v1alpha1.Authentication{ClientSecretRef: v1alpha1.SecretKeyReference{Name: "bills-client", Key: "client_secret"}},
 		},
 	}, changes...)
@@ -140,7 +140,7 @@ func sampleDiagnosis() diagnosis {
 	return diagnosis{Sections: []section{
 		{About: "oauth-operator in oauth-operator-system", Findings: []finding{
 			versions(f, present()), working(f, present()), consentPages(f, present()),
-			withoutSight("policies", &missingRight{right: right{verb: "get", group: "admissionregistration.k8s.io", resource: "validatingadmissionpolicies"}}),
+			withoutSight("policies", &missingRightError{right: right{verb: "get", group: "admissionregistration.k8s.io", resource: "validatingadmissionpolicies"}}),
 		}},
 		examine(&accountFacts{account: waiting(), owner: sampleClient()}, present()),
 		examine(broken, present()),
@@ -180,24 +180,29 @@ func TestWhatIsPrinted(t *testing.T) {
 			t.Run(name+" to a "+kind, func(t *testing.T) {
 				t.Parallel()
 				got := scene(p)
-				path := filepath.Join("testdata", name+"."+kind)
-				if *updateGolden {
-					if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(want), got); diff != "" {
-					t.Errorf("go test ./internal/plugin -update writes it anew (-want +got):\n%s", diff)
-				}
+				checkGolden(t, filepath.Join("testdata", name+"."+kind), got)
 				if kind != "terminal" && strings.Contains(got, "\x1b") {
 					t.Error("it has a sequence of a terminal in it")
 				}
 			})
 		}
+	}
+}
+
+// checkGolden compares with a file, or writes it.
+func checkGolden(t *testing.T, path, got string) {
+	t.Helper()
+	if *updateGolden {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("go test ./internal/plugin -update writes it anew (-want +got):\n%s", diff)
 	}
 }
 

@@ -46,22 +46,22 @@ func (r right) everywhere() bool {
 	})
 }
 
-// missingRight is the error of a request that the user may not make.
-type missingRight struct {
+// missingRightError is the error of a request that the user may not make.
+type missingRightError struct {
 	right right
 	user  string
 	err   error
 }
 
 // Error says which right it is, and how somebody else gives it.
-func (m *missingRight) Error() string {
+func (m *missingRightError) Error() string {
 	return fmt.Sprintf("you may not %s (you are %s): ask for %s", m.right, cmp.Or(m.user, "not known to the API server"), m.remedy())
 }
 
-func (m *missingRight) Unwrap() error { return m.err }
+func (m *missingRightError) Unwrap() error { return m.err }
 
 // remedy names the role that has the right.
-func (m *missingRight) remedy() string {
+func (m *missingRightError) remedy() string {
 	role := "that right"
 	switch {
 	case m.right.everywhere():
@@ -108,7 +108,7 @@ func (c *cluster) explain(ctx context.Context, err error, verb string, object ru
 	if allowed, asked := c.allowed(ctx, needed); asked == nil && allowed {
 		return &failure{ExitFailed, fmt.Errorf("the API server refuses it: %s%w", statusMessage(err), hidden{err})}
 	}
-	return &failure{ExitForbidden, &missingRight{right: needed, user: c.whoAmI(ctx), err: err}}
+	return &failure{ExitForbidden, &missingRightError{right: needed, user: c.whoAmI(ctx), err: err}}
 }
 
 // hidden is an error that is wrapped for what it is, and not for its words.

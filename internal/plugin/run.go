@@ -82,7 +82,7 @@ func Run(ctx context.Context, arguments []string, system System) int {
 	// What the libraries log is for whoever works on them; what went wrong comes as an error, and is printed once.
 	klog.SetLogger(logr.Discard())
 	ctrllog.SetLogger(logr.Discard())
-	root := newRoot(&app{system: system})
+	root := newRoot(&app{system: system}) //nolint:contextcheck // each command gets the context when it runs
 	root.SetArgs(arguments)
 	root.SetIn(system.In)
 	root.SetOut(system.Out)

@@ -102,7 +102,7 @@ func (c *cluster) elsewhere(ctx context.Context, list client.ObjectList, resourc
 	_ = meta.EachListItem(list, func(each runtime.Object) error {
 		object, err := meta.Accessor(each)
 		if err != nil || object.GetNamespace() == besides {
-			return nil
+			return nil //nolint:nilerr // it is a hint, and there is more to say without it
 		}
 		if owner, is := each.(*v1alpha1.OAuthClient); is && len(owner.Spec.AllowedNamespaces) > 0 {
 			shared = append(shared, object.GetNamespace())
@@ -129,7 +129,7 @@ func (s source) alike() string {
 }
 
 // forbidden: the user may not look at it.
-func (s source) forbidden() bool { return errors.As(s.unread, new(*missingRight)) }
+func (s source) forbidden() bool { return errors.As(s.unread, new(*missingRightError)) }
 
 func lastSeen(event eventsv1.Event) time.Time {
 	switch {

@@ -81,7 +81,8 @@ func (a *app) status(ctx context.Context, options statusOptions) error {
 	if options.everywhere {
 		namespace = metav1.NamespaceAll
 	}
-	board := &board{app: a, cluster: found, options: options, namespace: namespace,
+	board := &board{
+		app: a, cluster: found, options: options, namespace: namespace,
 		shown: map[client.ObjectKey]*v1alpha1.ConnectedAccount{}, printed: map[client.ObjectKey]*v1alpha1.ConnectedAccount{},
 	}
 	asked := []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector}}
@@ -196,7 +197,10 @@ func renderStatus(p painter, views []accountView, everywhere bool, now time.Time
 func statusRow(view accountView, everywhere bool, now time.Time) []cell {
 	ready := view.readyCell()
 	row := []cell{
-		{view.Name, plain}, ready, {view.Reason, ready.colour}, view.expiresCell(now), view.refreshCell(now),
+		{view.Name, plain},
+		ready,
+		{view.Reason, ready.colour},
+		view.expiresCell(now), view.refreshCell(now),
 		{strconv.FormatInt(view.Rotations, 10), plain},
 	}
 	if everywhere {
@@ -329,7 +333,7 @@ func (b *board) redraw() error {
 func (b *board) printRow(view accountView) error {
 	switch b.output {
 	case outputJSON:
-		return json.NewEncoder(b.system.Out).Encode(view)
+		return json.NewEncoder(b.system.Out).Encode(view) //nolint:gosec // what is named so is the name of a Secret
 	case outputYAML:
 		if _, err := fmt.Fprintln(b.system.Out, "---"); err != nil {
 			return err

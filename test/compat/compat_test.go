@@ -3,6 +3,7 @@
 package compat_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -153,22 +154,7 @@ func TestEveryKeyringServesTheConsentPages(t *testing.T) {
 	for version, read := range versions(t) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			stored, err := seal.ParseKeyring(read.Keyring.Data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if stored.HasConsentKeys() != (version != "v0.1.0") {
-				t.Errorf("keys for consents: %v", stored.HasConsentKeys())
-			}
-			completed, err := stored.WithConsentKeys()
-			if err != nil || !completed.HasConsentKeys() {
-				t.Fatalf("they cannot be added: %v", err)
-			}
-			for entry, text := range stored.Data() {
-				if string(completed.Data()[entry]) != string(text) {
-					t.Errorf("%s was changed", entry)
-				}
-			}
+			completed := completedKeyring(t, version, read.Keyring.Data)
 			keys, err := seal.ParseConsentKeys(completed.ConsentData())
 			if err != nil {
 				t.Fatal(err)
@@ -181,6 +167,28 @@ func TestEveryKeyringServesTheConsentPages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// completedKeyring is a stored keyring with the keys for consents, of which the first version had none.
+func completedKeyring(t *testing.T, version string, data map[string][]byte) *seal.Keyring {
+	t.Helper()
+	stored, err := seal.ParseKeyring(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stored.HasConsentKeys() != (version != "v0.1.0") {
+		t.Errorf("keys for consents: %v", stored.HasConsentKeys())
+	}
+	completed, err := stored.WithConsentKeys()
+	if err != nil || !completed.HasConsentKeys() {
+		t.Fatalf("they cannot be added: %v", err)
+	}
+	for entry, text := range stored.Data() {
+		if !bytes.Equal(completed.Data()[entry], text) {
+			t.Errorf("%s was changed", entry)
+		}
+	}
+	return completed
 }
 
 // rotate makes a new key the one that seals.

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -195,10 +196,16 @@ func (b *browsing) checkHops(hops []chromium.Hop, host string) {
 	if !slices.Equal(way, want) {
 		b.t.Fatalf("the way is\n%s\nwant\n%s", strings.Join(way, "\n"), strings.Join(want, "\n"))
 	}
+	b.checkCookies(hops, host)
+}
+
+// checkCookies looks at the cookies that came where another site had sent the browser.
+func (b *browsing) checkCookies(hops []chromium.Hop, host string) {
+	b.t.Helper()
 	for _, hop := range hops {
 		cookies := hop.Header.Get("Cookie")
 		switch {
-		case hop.Method == "POST" && hop.URL.Host == host:
+		case hop.Method == http.MethodPost && hop.URL.Host == host:
 			if !strings.Contains(cookies, "__Host-crossing=") || strings.Contains(cookies, "__Host-staying=") {
 				b.t.Error("the form of another site came with other cookies than it should")
 			}
@@ -219,7 +226,7 @@ func (b *browsing) checkAnswer(hop chromium.Hop) {
 		"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin", "X-Robots-Tag": "noindex, nofollow",
 	}
 	formAction := "form-action 'none'"
-	if hop.URL.Path == "/connect" && hop.Method == "GET" {
+	if hop.URL.Path == "/connect" && hop.Method == http.MethodGet {
 		want["Referrer-Policy"], formAction = "same-origin", "form-action 'self' https:"
 	}
 	for name, value := range want {
@@ -334,7 +341,7 @@ func (b *browsing) changeKeyring(change func(*seal.Keyring) (*seal.Keyring, erro
 	}
 	eventually(b.t, "the operator hands the keys on", func(ctx context.Context) error {
 		given, err := secrets.Get(ctx, stage.ConsentName, metav1.GetOptions{})
-		if err == nil && string(given.Data[seal.ConsentKeyset]) != string(keyring.ConsentData()[seal.ConsentKeyset]) {
+		if err == nil && !bytes.Equal(given.Data[seal.ConsentKeyset], keyring.ConsentData()[seal.ConsentKeyset]) {
 			err = errors.New("not yet")
 		}
 		return err

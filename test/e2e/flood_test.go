@@ -136,7 +136,7 @@ func knock(ctx context.Context, client *http.Client, base string, i int) (int, e
 	header := request.Header
 	header.Set("Origin", base)
 	header.Set("Content-Type", "application/x-www-form-urlencoded")
-	header.Set("X-Forwarded-For", netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)}).String())
+	header.Set("X-Forwarded-For", netip.AddrFrom4([4]byte{203, byte(i >> 16 & 0xff), byte(i >> 8 & 0xff), byte(i & 0xff)}).String())
 	if i%5 == 3 {
 		header.Set("Cookie", "__Host-oauth-"+made+"="+strings.Repeat(made, 10))
 	}

@@ -68,7 +68,7 @@ func (p printed) wants(t *testing.T, code int, words ...string) {
 }
 
 // kubectl oauth with the real operator: as the user of a namespace, as an administrator, and as somebody who may do nothing.
-func TestKubectlOAuth(t *testing.T) {
+func TestKubectlOAuth(t *testing.T) { //nolint:tparallel // one after the other: each goes on from what the one before has left
 	t.Parallel()
 	played := set(t, stage.Options{Consent: true})
 	operator := start(t, played, stage.OperatorOptions{Pages: true})
@@ -105,6 +105,7 @@ func TestKubectlOAuth(t *testing.T) {
 
 // authorizes has one customer consent, and another one refuse.
 func authorizes(t *testing.T, played *stage.Stage, at *desk) {
+	t.Helper()
 	for account, c := range map[string]struct {
 		press, outcome string
 		code           int
@@ -133,13 +134,15 @@ func authorizes(t *testing.T, played *stage.Stage, at *desk) {
 }
 
 func showsStatus(t *testing.T, at *desk) {
+	t.Helper()
 	at.types("", "status", consentSample).wants(t, plugin.ExitDone, "NAME", consentSample, "TokenValid")
 	var all struct {
 		Accounts []struct {
-			Name, Reason string
-			Ready        bool
-			Rotations    int
-		}
+			Name      string `json:"name"`
+			Reason    string `json:"reason"`
+			Ready     bool   `json:"ready"`
+			Rotations int    `json:"rotations"`
+		} `json:"accounts"`
 	}
 	result := at.types("", "status", "-o", "json")
 	if err := json.Unmarshal([]byte(result.out), &all); err != nil {
@@ -163,6 +166,7 @@ func showsStatus(t *testing.T, at *desk) {
 }
 
 func printsToken(t *testing.T, played *stage.Stage, at *desk, account string) {
+	t.Helper()
 	secret, err := played.Secret(t.Context(), account)
 	if err != nil {
 		t.Fatal(err)
@@ -181,6 +185,7 @@ func printsToken(t *testing.T, played *stage.Stage, at *desk, account string) {
 
 // namesRights asks as somebody who may do nothing, and as somebody who may only view.
 func namesRights(t *testing.T, played *stage.Stage) {
+	t.Helper()
 	for _, arguments := range [][]string{
 		{"create", "serviceaccount", "viewer", "--namespace=" + stage.Namespace},
 		{"create", "serviceaccount", "stranger", "--namespace=" + stage.Namespace},
@@ -213,6 +218,7 @@ func namesRights(t *testing.T, played *stage.Stage) {
 
 // imports hands a refresh token over, and then another one.
 func imports(t *testing.T, played *stage.Stage, at *desk) {
+	t.Helper()
 	manifest := filepath.Join(played.Dir, "handed-over.yaml")
 	text := `{apiVersion: oauth-operator.dev/v1alpha1, kind: ConnectedAccount, metadata: {name: handed-over}, spec: {clientRef: {name: smartbills-customers},
 		grant: {type: AuthorizationCode}, importRefreshTokenRef: {name: handed-over-token, key: refresh_token}}}`
@@ -250,6 +256,7 @@ func imports(t *testing.T, played *stage.Stage, at *desk) {
 
 // adopts restores an account with its status, which nobody may use until somebody says so.
 func adopts(t *testing.T, played *stage.Stage, at *desk) {
+	t.Helper()
 	status, err := played.Kubectl(t.Context(), admin(played), "get", "connectedaccount", "handed-over", "--namespace="+stage.Namespace,
 		`--output=go-template={"status":{"sealedCredential":"{{.status.sealedCredential}}","boundTo":{"clusterID":"{{.status.boundTo.clusterID}}","accountUID":"{{.status.boundTo.accountUID}}"}}}`)
 	if err != nil {
@@ -277,12 +284,14 @@ func adopts(t *testing.T, played *stage.Stage, at *desk) {
 }
 
 func refreshes(t *testing.T, at *desk, account string) {
+	t.Helper()
 	at.types("", "refresh", account).wants(t, plugin.ExitDone, "asked for a new token", "Refreshed", "it is the account's token number 2")
 	at.types("", "refresh", deniedSample).wants(t, plugin.ExitWrong, "AuthorizationDenied")
 }
 
 // examines looks as the user of the namespace, and as an administrator.
 func examines(t *testing.T, played *stage.Stage, at *desk) {
+	t.Helper()
 	at.types("", "doctor", consentSample).wants(t, plugin.ExitDone, "nothing is wrong")
 	at.types("", "doctor").wants(t, plugin.ExitWrong, "not looked at: you may not get leases", "account shop/"+deniedSample, "who acts: the account's owner")
 	root := &desk{t: t, kubeconfig: admin(played)}
@@ -298,6 +307,7 @@ func examines(t *testing.T, played *stage.Stage, at *desk) {
 
 // strips has a status say what could do something to a terminal, or to whoever reads it.
 func strips(t *testing.T, played *stage.Stage, at *desk) {
+	t.Helper()
 	hostile := "\x1b]0;owned\a\x1b[2J\u009b31mfine\u202e\u2066 really"
 	operations := []map[string]string{
 		{"op": "add", "path": "/status/identity", "value": hostile}, {"op": "add", "path": "/status/authorizationURL", "value": "file:///etc/passwd"},

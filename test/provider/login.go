@@ -37,7 +37,7 @@ func (s *Server) loginOrigin(host string) string {
 func (s *Server) sendToLogin(w http.ResponseWriter, r *http.Request, request *authorizeRequest) {
 	session := rand.Text()
 	for name, mode := range map[string]http.SameSite{cookieCrossing: http.SameSiteNoneMode, cookieStaying: http.SameSiteLaxMode} {
-		http.SetCookie(w, &http.Cookie{Name: name, Value: session, Path: "/", Secure: true, HttpOnly: true, SameSite: mode})
+		http.SetCookie(w, &http.Cookie{Name: name, Value: session, Path: "/", Secure: true, HttpOnly: true, SameSite: mode}) //nolint:gosec // that one comes from another site and one does not is what is tried
 	}
 	query := url.Values{paramSession: {Fingerprint(session)}, paramFrom: {"https://" + r.Host + r.URL.Path}}
 	for name, values := range request.query {
