@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,6 +39,10 @@ func (r *AccountReconciler) revoke(ctx context.Context, facts *lifecycle.Facts) 
 	}
 	reason, passes := lifecycle.RevocationFault(facts)
 	if reason == "" {
+		// A copy of an account that has gone meanwhile looks as if nothing had been sent yet.
+		if err := r.isAsItWas(ctx, account); err != nil {
+			return err
+		}
 		err := r.sendRevocation(detached(ctx), facts)
 		if err == nil {
 			r.memory.update(account, func(m *accountMemory) { m.revoked = facts.Credential.Fingerprint })
@@ -52,6 +57,19 @@ func (r *AccountReconciler) revoke(ctx context.Context, facts *lifecycle.Facts) 
 	}
 	r.Events.Eventf(account, nil, corev1.EventTypeWarning, reasonRevocationFailed, "Revoke", "the grant was not revoked and lives on at the provider: %s", reason)
 	return r.release(ctx, account)
+}
+
+// isAsItWas reads the account live, and fails with errSuperseded where it is not what the copy shows.
+func (r *AccountReconciler) isAsItWas(ctx context.Context, account *v1alpha1.ConnectedAccount) error {
+	live := &v1alpha1.ConnectedAccount{}
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(account), live)
+	switch {
+	case isGone(err), err == nil && live.ResourceVersion != account.ResourceVersion:
+		return errSuperseded
+	case err != nil:
+		return fmt.Errorf("read the account: %w", err)
+	}
+	return nil
 }
 
 // revocationFailure says why a revocation failed, in words without secrets, and whether it is worth another try.
