@@ -75,7 +75,7 @@ type cluster struct {
 func connect(config *rest.Config, warnings io.Writer, at clock.WithTicker) (*cluster, error) {
 	config = rest.CopyConfig(config)
 	config.UserAgent = userAgent
-	config.QPS, config.Burst = -1, 0 // the API server's own priority and fairness is enough
+	config.QPS, config.Burst = 20, 40 // a watch that the server ends at once is begun anew, but not without a bound
 	config.WarningHandler = warningWriter{warnings}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
