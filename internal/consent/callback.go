@@ -100,10 +100,11 @@ func (h *Handler) handOver(ctx context.Context, keys *seal.ConsentKeys, stateHas
 	var last error
 	written := false
 	for range writeAttempts {
-		account, err := h.Accounts.Account(ctx, flow.Ticket.Namespace, flow.Ticket.Name)
+		read, err := h.Accounts.Account(ctx, flow.Ticket.Namespace, flow.Ticket.Name)
 		if err != nil {
 			return handedOver{}, fmt.Errorf("read the account: %w", err)
 		}
+		account := read.DeepCopy()
 		if string(account.UID) == flow.Ticket.AccountUID && isUsed(account, stateHash) {
 			// By an earlier callback; or by our own write, whose answer was lost.
 			return handedOver{seen: !written}, nil
@@ -114,7 +115,7 @@ func (h *Handler) handOver(ctx context.Context, keys *seal.ConsentKeys, stateHas
 		if err := h.enter(keys, account, stateHash, flow, got); err != nil {
 			return handedOver{}, err
 		}
-		if last = h.Accounts.UpdateStatus(ctx, account); last == nil {
+		if last = h.Accounts.HandOver(ctx, read, account); last == nil {
 			return handedOver{}, nil
 		}
 		written = written || !errors.Is(last, ErrConflict)

@@ -36,8 +36,9 @@ var (
 type Accounts interface {
 	// Account reads one, from the API server and not from a cache.
 	Account(ctx context.Context, namespace, name string) (*v1alpha1.ConnectedAccount, error)
-	// UpdateStatus writes the status, if the account is still as it was read.
-	UpdateStatus(ctx context.Context, account *v1alpha1.ConnectedAccount) error
+	// HandOver writes what was changed of handOver, usedStates and denial in the status.authorization of an account, and
+	// nothing else, if the account is still as it was read.
+	HandOver(ctx context.Context, read, changed *v1alpha1.ConnectedAccount) error
 }
 
 // Clients reads clients.

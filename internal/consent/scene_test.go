@@ -72,7 +72,7 @@ func (s *store) Client(_ context.Context, namespace, name string) (*v1alpha1.OAu
 	return found.DeepCopy(), nil
 }
 
-func (s *store) UpdateStatus(_ context.Context, account *v1alpha1.ConnectedAccount) error {
+func (s *store) HandOver(_ context.Context, account, changed *v1alpha1.ConnectedAccount) error {
 	s.mu.Lock()
 	before := s.beforeWrite
 	s.mu.Unlock()
@@ -91,7 +91,10 @@ func (s *store) UpdateStatus(_ context.Context, account *v1alpha1.ConnectedAccou
 	case stored.ResourceVersion != account.ResourceVersion:
 		return consent.ErrConflict
 	}
-	s.put(stored.DeepCopy(), account.Status)
+	status, from := stored.Status.DeepCopy(), changed.Status.Authorization
+	into := &status.Authorization
+	into.HandOver, into.UsedStates, into.Denial = from.HandOver, from.UsedStates, from.Denial
+	s.put(stored.DeepCopy(), *status)
 	if s.afterWrite != nil {
 		return s.afterWrite()
 	}
