@@ -54,6 +54,11 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, below string)
 		h.pages.show(w, outcome.page)
 		return
 	}
+	told := answerSeen
+	if !outcome.seen {
+		told = answerHandedOver
+		h.Metrics.handed(got)
+	}
 	// The result can be looked at for a while longer than the sign-in may take.
 	cookie, err := h.flowCookie(keys, stateHash, flow, resultLifetime)
 	if err != nil {
@@ -61,7 +66,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, below string)
 		return
 	}
 	http.SetCookie(w, cookie)
-	h.pages.redirect(w, h.resultURL(stateHash, 0, outcome.seen))
+	h.pages.redirect(w, h.resultURL(stateHash, 0, outcome.seen), told)
 }
 
 // judge is all that can be said of a callback from memory.

@@ -60,6 +60,7 @@ type Options struct {
 	Keys     Keys
 	Clock    clock.PassiveClock
 	Limits   *Limits
+	Metrics  *Metrics
 	// Random is where states, verifiers and names come from: crypto/rand.Reader.
 	Random io.Reader
 	Log    *slog.Logger
@@ -78,6 +79,9 @@ func New(options Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	made.answered = options.Metrics.answered
+	asked := measured{Accounts: options.Accounts, Clients: options.Clients, metrics: options.Metrics, clock: options.Clock}
+	options.Accounts, options.Clients = asked, asked
 	handler := &Handler{Options: options, pages: made, sameWeb: http.NewCrossOriginProtection()}
 	// A proxy may send another Host than the browser did; the Origin that a browser names is this one all the same.
 	return handler, handler.sameWeb.AddTrustedOrigin(options.Base.Scheme + "://" + options.Base.Host)

@@ -145,6 +145,7 @@ type scene struct {
 	keys    testKeys
 	handler *consent.Handler
 	log     *bytes.Buffer
+	metrics *consent.Metrics
 	ticket  string
 }
 
@@ -157,7 +158,7 @@ type sceneOptions struct {
 
 func newScene(t *testing.T, options sceneOptions) *scene {
 	t.Helper()
-	s := &scene{t: t, clock: clocktesting.NewFakePassiveClock(epoch()), keys: newTestKeys(t), log: &bytes.Buffer{}}
+	s := &scene{t: t, clock: clocktesting.NewFakePassiveClock(epoch()), keys: newTestKeys(t), log: &bytes.Buffer{}, metrics: consent.NewMetrics(nil, "")}
 	account, client := exampleAccount(), exampleClient()
 	if options.account != nil {
 		options.account(account)
@@ -197,7 +198,7 @@ func makeHandler(t *testing.T, s *scene, accounts consent.Accounts, keys consent
 		t.Fatal(err)
 	}
 	handler, err := consent.New(consent.Options{
-		Base: base, Accounts: accounts, Clients: s.store, Keys: keys, Clock: s.clock, Limits: consent.NewLimits(trusted),
+		Base: base, Accounts: accounts, Clients: s.store, Keys: keys, Clock: s.clock, Limits: consent.NewLimits(trusted), Metrics: s.metrics,
 		Random: rand.Reader, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	if err != nil {

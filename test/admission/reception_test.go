@@ -57,7 +57,7 @@ func (r *reception) signIn(ctx context.Context, accounts consent.Accounts) *http
 	GinkgoHelper()
 	pages, err := consent.New(consent.Options{
 		Base: &url.URL{Scheme: "https", Host: "oauth.example.com"}, Accounts: accounts, Clients: consent.NewCluster(suite.consent),
-		Keys: heldKeys{r.keys}, Clock: clock.RealClock{}, Limits: consent.NewLimits(nil), Random: rand.Reader,
+		Keys: heldKeys{r.keys}, Clock: clock.RealClock{}, Limits: consent.NewLimits(nil), Metrics: consent.NewMetrics(nil, ""), Random: rand.Reader,
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(GinkgoWriter, &r.log), nil)),
 	})
 	Expect(err).NotTo(HaveOccurred())
