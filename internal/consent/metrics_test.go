@@ -81,8 +81,10 @@ func TestWhatIsMeasuredOfASignIn(t *testing.T) {
 		do   func()
 		want map[string]float64
 	}{
-		{"the link is opened", func() { b.get(publicURL + "/connect?ticket=" + s.ticket) },
-			map[string]float64{answered("start"): 1, account: 1, client: 1}},
+		{
+			"the link is opened", func() { b.get(publicURL + "/connect?ticket=" + s.ticket) },
+			map[string]float64{answered("start"): 1, account: 1, client: 1},
+		},
 		{"the button is pressed", func() { begun = b.begin() }, map[string]float64{answered("provider"): 1, account: 1, client: 1}},
 		{"the code comes, and the operator writes at the same time", func() {
 			s.beforeWrite = func() error { s.beforeWrite = nil; return consent.ErrConflict }

@@ -117,7 +117,8 @@ type afterLook struct {
 
 func (a *afterLook) Account(ctx context.Context, namespace, name string) (*v1alpha1.ConnectedAccount, error) {
 	account, err := a.Accounts.Account(ctx, namespace, name)
-	if a.looks++; a.looks == 2 { // the first one is for the link
+	a.looks++
+	if a.looks == 2 { // the first one is for the link
 		a.happens()
 	}
 	return account, err
