@@ -36,7 +36,7 @@ help: ## List the targets.
 
 .PHONY: test
 test: build controlplane tools authserver envoycheck helm ## Run all tests against a real API server; the last line counts them. See COUNT, PACKAGES, RUN.
-	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' ENVOYCHECK='$(CURDIR)/bin/envoycheck/envoycheck' HELM='$(CURDIR)/bin/helm' PROMETHEUS='$(CURDIR)/bin/prometheus' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
+	@KUBEBUILDER_ASSETS='$(ASSETS)' OAUTH_OPERATOR='$(CURDIR)/bin/oauth-operator' GOLANGCI_LINT='$(TOOLS)/golangci-lint' AUTHSERVER='$(CURDIR)/bin/authserver/authserver' ENVOYCHECK='$(CURDIR)/bin/envoycheck/envoycheck' HELM='$(CURDIR)/bin/helm' PROMETHEUS='$(CURDIR)/bin/prometheus' NGINX='$(CURDIR)/bin/nginx' GINKGO_PRESERVE_CACHE=true TEST_INPUTS="$(inputs)" \
 	  RACE='$(RACE)' COUNT='$(COUNT)' RUN='$(RUN)' hack/test.sh $(PACKAGES) | go run ./hack/testsum
 
 .PHONY: browser
@@ -47,6 +47,10 @@ browser: ## Install Chromium, for the tests in a browser (Debian and Ubuntu; nee
 .PHONY: prometheus
 prometheus: ## Get Prometheus and promtool into bin/prometheus (Debian and Ubuntu), for the tests of alerts and dashboard. Without them they are skipped.
 	@hack/prometheus.sh '$(CURDIR)/bin/prometheus'
+
+.PHONY: nginx
+nginx: ## Get nginx into bin/nginx (Debian and Ubuntu), for the test of its example. Without it that is skipped.
+	@hack/nginx.sh '$(CURDIR)/bin/nginx'
 
 .PHONY: pictures
 pictures: ## Take pictures of the consent pages and of kubectl oauth into docs/pictures, with Chromium.

@@ -181,7 +181,7 @@ func (k *tree) takeNames(file *ast.File, folder string) {
 		case *ast.ValueSpec:
 			k.takeValues(node, folder)
 		}
-		if text, is := literal(node); is && folder == "internal/controller" && metric.MatchString(text) {
+		if text, is := literal(node); is && (folder == "internal/controller" || folder == "internal/consent") && metric.MatchString(text) {
 			k.metrics[text] = true
 		}
 		return true

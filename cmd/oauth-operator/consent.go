@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +20,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/oauth-operator/oauth-operator/internal/consent"
 	"github.com/oauth-operator/oauth-operator/internal/controller"
@@ -41,6 +45,8 @@ const (
 	maxHeaderBytes   = 48 << 10
 	maxConnections   = 512
 	probeReadTimeout = 5 * time.Second
+	// maxScrapes is how many may read the metrics at once.
+	maxScrapes = 4
 )
 
 // runConsent serves the pages, with as few rights as there can be: no manager, no cache, no lease.
@@ -53,19 +59,53 @@ func runConsent(ctx context.Context, options options) error {
 	if err != nil {
 		return err
 	}
-	probes := &http.Server{Addr: options.probeAddress, Handler: pages.probes(), ReadTimeout: probeReadTimeout, ReadHeaderTimeout: probeReadTimeout}
-	// The probes answer until the pages have ended; pages that nobody can probe are not served.
-	probing, stopProbing := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopProbing()
+	if err := metrics.Registry.Register(pages.metrics); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
+	beside := []*http.Server{besideServer(options.probeAddress, pages.probes())}
+	if options.metricsAddress != "0" {
+		beside = append(beside, besideServer(cmp.Or(options.metricsAddress, metricsserver.DefaultBindAddress), metricsHandler()))
+	}
+	return serveBeside(ctx, pages.Start, beside)
+}
+
+// serveBeside serves until the context ends. The servers beside answer until that has ended; what nobody can probe, or measure,
+// is not served.
+func serveBeside(ctx context.Context, serve func(context.Context) error, beside []*http.Server) error {
+	answering, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAnswering()
 	serving, stopServing := context.WithCancel(ctx)
-	probed := make(chan error, 1)
-	go func() {
-		probed <- listenAndServe(probing, probes, 0)
-		stopServing()
-	}()
-	err = pages.Start(serving)
-	stopProbing()
-	return errors.Join(err, <-probed)
+	defer stopServing()
+	ended := make(chan error, len(beside))
+	for _, server := range beside {
+		go func() {
+			ended <- listenAndServe(answering, server, 0)
+			stopServing()
+		}()
+	}
+	err := serve(serving)
+	stopAnswering()
+	for range beside {
+		err = errors.Join(err, <-ended)
+	}
+	return err
+}
+
+// besideServer answers those who look after the pages, at an address of its own: no browser ever comes there.
+func besideServer(address string, handler http.Handler) *http.Server {
+	return &http.Server{
+		Addr: address, Handler: handler,
+		ReadTimeout: probeReadTimeout, ReadHeaderTimeout: probeReadTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+	}
+}
+
+// metricsHandler has what the manager has at the same path: ours, the libraries', the process's.
+func metricsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.HTTPErrorOnError, MaxRequestsInFlight: maxScrapes,
+	}))
+	return mux
 }
 
 // addConsent serves the pages beside the controllers, in one process.
@@ -77,6 +117,9 @@ func addConsent(to manager.Manager, config *rest.Config, options options) error 
 	pages, err := newConsent(config, options, source)
 	if err != nil {
 		return err
+	}
+	if err := metrics.Registry.Register(pages.metrics); err != nil {
+		return fmt.Errorf("register the metrics of the pages: %w", err)
 	}
 	pages.delay = 0
 	return to.Add(pages)
@@ -94,6 +137,8 @@ func keysInSecret(reader client.Reader, namespace string) consent.KeySource {
 type consentServer struct {
 	server *http.Server
 	keys   *consent.KeyStore
+	// metrics are not registered yet.
+	metrics *consent.Metrics
 	// ending is closed when the process was asked to end: it is not ready any more, and still answers.
 	ending chan struct{}
 	// delay is for how long new connections are still taken then.
@@ -113,16 +158,16 @@ func newConsent(config *rest.Config, options options, source consent.KeySource) 
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
 	keys := consent.NewKeyStore(source, clock.RealClock{}, slog.Default())
-	cluster := consent.NewCluster(api)
+	cluster, measured := consent.NewCluster(api), consent.NewMetrics(keys, versionText())
 	handler, err := consent.New(consent.Options{
 		Base: options.consentURL, Accounts: cluster, Clients: cluster, Keys: keys, Clock: clock.RealClock{},
-		Limits: consent.NewLimits(options.trustedProxies), Random: rand.Reader, Log: slog.Default(),
+		Limits: consent.NewLimits(options.trustedProxies), Metrics: measured, Random: rand.Reader, Log: slog.Default(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &consentServer{
-		keys: keys, ending: make(chan struct{}), delay: closingDelay,
+		keys: keys, metrics: measured, ending: make(chan struct{}), delay: closingDelay,
 		server: &http.Server{
 			Addr: options.consentAddress, Handler: handler, MaxHeaderBytes: maxHeaderBytes,
 			ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,

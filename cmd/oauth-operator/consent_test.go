@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/oauth-operator/oauth-operator/internal/consent"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
@@ -139,6 +141,91 @@ func TestAnAddressThatIsTakenIsSaid(t *testing.T) {
 	}
 	defer func() { _ = listener.Close() }()
 	err = listenAndServe(t.Context(), &http.Server{Addr: listener.Addr().String(), ReadHeaderTimeout: time.Second}, 0)
+	if err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// freeAddress is one that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestTheMetricsAreAtAnAddressOfTheirOwn(t *testing.T) {
+	pages := newPages(t, keysFolder(t))
+	if err := metrics.Registry.Register(pages.metrics); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { metrics.Registry.Unregister(pages.metrics) })
+	// Whoever comes to the pages finds nothing, whatever they call the path.
+	for _, path := range []string{"/metrics", "/metrics/", "//metrics", "/debug/pprof/", "/healthz", "/readyz"} {
+		recorder := httptest.NewRecorder()
+		pages.server.Handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
+		if recorder.Code != http.StatusNotFound || strings.Contains(recorder.Body.String(), "oauth_operator_") {
+			t.Errorf("the pages answer %s with %d", path, recorder.Code)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	address := freeAddress(t)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serveBeside(ctx, func(ctx context.Context) error { <-ctx.Done(); return nil }, []*http.Server{besideServer(address, metricsHandler())})
+	}()
+	var text string
+	eventually(t, func() (is bool) {
+		_, text = get(t, "http://"+address+"/metrics")
+		return strings.Contains(text, "oauth_operator_")
+	})
+	for _, wanted := range []string{
+		`oauth_operator_consent_requests_total{answer="nothing"} 6`, "oauth_operator_consent_keys_usable 0", "oauth_operator_consent_build_info{",
+		"process_resident_memory_bytes", "go_goroutines",
+	} {
+		if !strings.Contains(text, wanted) {
+			t.Errorf("the metrics lack %s", wanted)
+		}
+	}
+	if code, _ := get(t, "http://"+address+"/connect"); code != http.StatusNotFound {
+		t.Errorf("beside the metrics there is /connect: %d", code)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatNobodyCanMeasureIsNotServed(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	err = serveBeside(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return nil },
+		[]*http.Server{besideServer("127.0.0.1:0", http.NotFoundHandler()), besideServer(listener.Addr().String(), metricsHandler())})
 	if err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("the error is %v", err)
 	}

@@ -73,7 +73,7 @@ func parseOptions(args []string, getenv func(string) string, output io.Writer) (
 	flags.StringVar(&parsed.namespace, "namespace", getenv("POD_NAMESPACE"), "the operator's own namespace, where keyring and lease live; default: the environment variable POD_NAMESPACE")
 	watched := flags.String("watch-namespaces", "", "the namespaces whose clients and accounts are worked on, separated by commas; in all others nothing is read; default: all namespaces")
 	flags.BoolVar(&parsed.leaderElect, "leader-elect", true, "let one of several replicas work at a time")
-	flags.StringVar(&parsed.metricsAddress, "metrics-bind-address", ":8080", "the address of /metrics; 0 turns it off")
+	flags.StringVar(&parsed.metricsAddress, "metrics-bind-address", ":8080", "the address of /metrics, of operator and consent pages alike; 0 turns it off")
 	flags.StringVar(&parsed.probeAddress, "health-probe-bind-address", ":8081", "the address of /healthz and /readyz")
 	flags.IntVar(&parsed.workers, "max-concurrent-reconciles", 32, "how many accounts are worked on at once (1 to 256)")
 	flags.IntVar(&parsed.maxRequests, "max-concurrent-requests", 64, "how many token requests are under way at once (1 to 128); each client has a limit of its own, spec.maxConcurrentRequests")

@@ -35,14 +35,12 @@ const (
 // nginx takes up a new token by the reload that on-change.sh runs, without a call that is refused meanwhile.
 func TestNginxFollowsTheMountedToken(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("nginx"); err != nil {
-		t.Skip("there is no nginx on this machine; Debian has it in nginx-light")
-	}
+	nginx := nginxProgram(t)
 	a, folder := newAPI(t), t.TempDir()
 	write(t, folder, 0)
 	config, socket := nginxHere(t, folder, a.URL)
-	server := start(t, nil, "nginx", "-c", config, "-g", "daemon off;")
-	start(t, []string{"INTERVAL=0.05"}, "sh", "shell/on-change.sh", folder, "nginx", "-c", config, "-s", "reload")
+	server := start(t, nil, nginx, "-c", config, "-g", "daemon off;")
+	start(t, []string{"INTERVAL=0.05"}, "sh", "shell/on-change.sh", folder, nginx, "-c", config, "-s", "reload")
 
 	proxied := &http.Client{Transport: socketTransport(socket), Timeout: bound}
 	for n := range 3 {
@@ -58,6 +56,21 @@ func TestNginxFollowsTheMountedToken(t *testing.T) {
 		}
 		write(t, folder, n+1)
 	}
+}
+
+// nginxProgram is the path of nginx: in the folder that the variable names, or an installed one.
+func nginxProgram(t *testing.T) string {
+	t.Helper()
+	if folder := os.Getenv("NGINX"); folder != "" {
+		if path, err := exec.LookPath(filepath.Join(folder, "nginx")); err == nil {
+			return path
+		}
+	}
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Skip("there is no nginx: run `make nginx`, and set NGINX to its folder where make test does not; or install it")
+	}
+	return path
 }
 
 // nginxHere is the example's configuration, for the folders of this test and an API without TLS.

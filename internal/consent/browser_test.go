@@ -432,7 +432,7 @@ func TestInChromiumTheDemoWorksWithoutTLS(t *testing.T) {
 	s.clients[key("platform", "smartbusiness")].Spec.Endpoints.Authorization = v1alpha1.AuthorizationEndpoint(theirs.URL + "/authorize")
 	if handler, err = consent.New(consent.Options{
 		Base: base, Accounts: s.store, Clients: s.store, Keys: held{s.keys.consent}, Clock: s.clock, Limits: consent.NewLimits(nil),
-		Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
+		Metrics: s.metrics, Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,11 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, below string)
 		h.pages.show(w, outcome.page)
 		return
 	}
+	told := answerSeen
+	if !outcome.seen {
+		told = answerHandedOver
+		h.Metrics.handed(got)
+	}
 	// The result can be looked at for a while longer than the sign-in may take.
 	cookie, err := h.flowCookie(keys, stateHash, flow, resultLifetime)
 	if err != nil {
@@ -61,7 +66,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, below string)
 		return
 	}
 	http.SetCookie(w, cookie)
-	h.pages.redirect(w, h.resultURL(stateHash, 0, outcome.seen))
+	h.pages.redirect(w, h.resultURL(stateHash, 0, outcome.seen), told)
 }
 
 // judge is all that can be said of a callback from memory.
@@ -100,10 +105,11 @@ func (h *Handler) handOver(ctx context.Context, keys *seal.ConsentKeys, stateHas
 	var last error
 	written := false
 	for range writeAttempts {
-		account, err := h.Accounts.Account(ctx, flow.Ticket.Namespace, flow.Ticket.Name)
+		read, err := h.Accounts.Account(ctx, flow.Ticket.Namespace, flow.Ticket.Name)
 		if err != nil {
 			return handedOver{}, fmt.Errorf("read the account: %w", err)
 		}
+		account := read.DeepCopy()
 		if string(account.UID) == flow.Ticket.AccountUID && isUsed(account, stateHash) {
 			// By an earlier callback; or by our own write, whose answer was lost.
 			return handedOver{seen: !written}, nil
@@ -114,7 +120,7 @@ func (h *Handler) handOver(ctx context.Context, keys *seal.ConsentKeys, stateHas
 		if err := h.enter(keys, account, stateHash, flow, got); err != nil {
 			return handedOver{}, err
 		}
-		if last = h.Accounts.UpdateStatus(ctx, account); last == nil {
+		if last = h.Accounts.HandOver(ctx, read, account); last == nil {
 			return handedOver{}, nil
 		}
 		written = written || !errors.Is(last, ErrConflict)

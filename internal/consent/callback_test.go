@@ -22,7 +22,7 @@ import (
 func TestS23TenThousandStrangersCauseNoRequestToTheAPIServer(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, sceneOptions{})
-	before := heap()
+	before, series := heap(), len(s.measured())
 	answers := map[int]int{}
 	for i := range 10_000 {
 		b := s.browser()
@@ -60,6 +60,15 @@ func TestS23TenThousandStrangersCauseNoRequestToTheAPIServer(t *testing.T) {
 	}
 	if s.log.Len() > 0 {
 		t.Errorf("strangers write into the log: %.200s", s.log)
+	}
+	measured := s.measured()
+	if len(measured) != series {
+		t.Errorf("strangers have made %d series of %d", len(measured), series)
+	}
+	nothing, refused := measured[`oauth_operator_consent_requests_total{answer="nothing"}`], measured[`oauth_operator_consent_requests_total{answer="refused"}`]
+	tooMany := measured[`oauth_operator_consent_requests_total{answer="tooMany"}`]
+	if int(nothing) != answers[http.StatusNotFound] || int(refused) != answers[http.StatusBadRequest] || int(tooMany) != answers[http.StatusTooManyRequests] {
+		t.Errorf("the metrics say %v, %v and %v, the answers were %v", nothing, refused, tooMany, answers)
 	}
 	// And a person gets through all the while.
 	if got := s.browser().get(publicURL + "/connect?ticket=" + s.ticket); got.Code != http.StatusOK {

@@ -36,8 +36,9 @@ var (
 type Accounts interface {
 	// Account reads one, from the API server and not from a cache.
 	Account(ctx context.Context, namespace, name string) (*v1alpha1.ConnectedAccount, error)
-	// UpdateStatus writes the status, if the account is still as it was read.
-	UpdateStatus(ctx context.Context, account *v1alpha1.ConnectedAccount) error
+	// HandOver writes what was changed of handOver, usedStates and denial in the status.authorization of an account, and
+	// nothing else, if the account is still as it was read.
+	HandOver(ctx context.Context, read, changed *v1alpha1.ConnectedAccount) error
 }
 
 // Clients reads clients.
@@ -59,6 +60,7 @@ type Options struct {
 	Keys     Keys
 	Clock    clock.PassiveClock
 	Limits   *Limits
+	Metrics  *Metrics
 	// Random is where states, verifiers and names come from: crypto/rand.Reader.
 	Random io.Reader
 	Log    *slog.Logger
@@ -77,6 +79,9 @@ func New(options Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	made.answered = options.Metrics.answered
+	asked := measured{Accounts: options.Accounts, Clients: options.Clients, metrics: options.Metrics, clock: options.Clock}
+	options.Accounts, options.Clients = asked, asked
 	handler := &Handler{Options: options, pages: made, sameWeb: http.NewCrossOriginProtection()}
 	// A proxy may send another Host than the browser did; the Origin that a browser names is this one all the same.
 	return handler, handler.sameWeb.AddTrustedOrigin(options.Base.Scheme + "://" + options.Base.Host)

@@ -60,3 +60,12 @@ func ShowSpecimen(w http.ResponseWriter, base *url.URL, name string) error {
 	made.show(w, examples()[name])
 	return nil
 }
+
+// PageKinds are the names of all pages, sorted.
+func PageKinds() []string {
+	var names []string
+	for kind := range faces() {
+		names = append(names, string(kind))
+	}
+	return slices.Sorted(slices.Values(names))
+}

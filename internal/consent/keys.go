@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,10 @@ type KeyStore struct {
 	current atomic.Pointer[seal.ConsentKeys]
 	// read is what the keys were last made of, for Run alone.
 	read map[string][]byte
+
+	mu sync.Mutex
+	// readTime is when they could last be read, takenTime since when they are these.
+	readTime, takenTime time.Time
 }
 
 // NewKeyStore makes a store that is empty until Run has read something.
@@ -73,6 +78,7 @@ func (s *KeyStore) refresh(ctx context.Context) error {
 		return err
 	}
 	if s.read != nil && maps.EqualFunc(s.read, data, bytes.Equal) {
+		s.note(false)
 		return nil
 	}
 	keys, err := seal.ParseConsentKeys(data)
@@ -81,8 +87,26 @@ func (s *KeyStore) refresh(ctx context.Context) error {
 	}
 	s.current.Store(keys)
 	s.read = data
+	s.note(true)
 	s.log.Info("consent: the keys were read")
 	return nil
+}
+
+// note notes that the keys could be read, and whether they are others than before.
+func (s *KeyStore) note(others bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readTime = s.clock.Now()
+	if others {
+		s.takenTime = s.readTime
+	}
+}
+
+// times are when the keys could last be read, and since when they are these; zero: never.
+func (s *KeyStore) times() (read, taken time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.readTime, s.takenTime
 }
 
 // maxKeyFile bounds a file with keys, in bytes.

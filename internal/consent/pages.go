@@ -133,6 +133,8 @@ type pages struct {
 	host      string
 	// policy and startPolicy are the Content-Security-Policy, of all pages and of the start page.
 	policy, startPolicy string
+	// answered hears of each answer.
+	answered func(answer string)
 }
 
 func newPages(base *url.URL) (*pages, error) {
@@ -160,12 +162,13 @@ func newPages(base *url.URL) (*pages, error) {
 	}
 	return &pages{
 		templates: templates, style: template.CSS(text), //nolint:gosec // our own style sheet
-		host: base.Host, policy: policy + "'none'", startPolicy: policy + where,
+		host: base.Host, policy: policy + "'none'", startPolicy: policy + where, answered: func(string) {},
 	}, nil
 }
 
 // show writes a page.
 func (p *pages) show(w http.ResponseWriter, shown page) {
+	p.answered(string(shown.kind))
 	of := faces()[shown.kind]
 	seen := view{page: shown, Title: of.title, Mood: of.mood, Host: p.host, Style: p.style, Minutes: minutes(shown.retryAfter)}
 	if shown.refreshAfter > 0 {
@@ -207,7 +210,8 @@ func (p *pages) guard(header http.Header) {
 }
 
 // redirect sends the browser elsewhere by GET, whatever it did before. There is no body that could be shown or kept.
-func (p *pages) redirect(w http.ResponseWriter, target string) {
+func (p *pages) redirect(w http.ResponseWriter, target, answer string) {
+	p.answered(answer)
 	p.guard(w.Header())
 	w.Header().Set("Location", target)
 	w.WriteHeader(http.StatusSeeOther)

@@ -72,7 +72,7 @@ func (s *store) Client(_ context.Context, namespace, name string) (*v1alpha1.OAu
 	return found.DeepCopy(), nil
 }
 
-func (s *store) UpdateStatus(_ context.Context, account *v1alpha1.ConnectedAccount) error {
+func (s *store) HandOver(_ context.Context, account, changed *v1alpha1.ConnectedAccount) error {
 	s.mu.Lock()
 	before := s.beforeWrite
 	s.mu.Unlock()
@@ -91,7 +91,10 @@ func (s *store) UpdateStatus(_ context.Context, account *v1alpha1.ConnectedAccou
 	case stored.ResourceVersion != account.ResourceVersion:
 		return consent.ErrConflict
 	}
-	s.put(stored.DeepCopy(), account.Status)
+	status, from := stored.Status.DeepCopy(), changed.Status.Authorization
+	into := &status.Authorization
+	into.HandOver, into.UsedStates, into.Denial = from.HandOver, from.UsedStates, from.Denial
+	s.put(stored.DeepCopy(), *status)
 	if s.afterWrite != nil {
 		return s.afterWrite()
 	}
@@ -142,6 +145,7 @@ type scene struct {
 	keys    testKeys
 	handler *consent.Handler
 	log     *bytes.Buffer
+	metrics *consent.Metrics
 	ticket  string
 }
 
@@ -154,7 +158,7 @@ type sceneOptions struct {
 
 func newScene(t *testing.T, options sceneOptions) *scene {
 	t.Helper()
-	s := &scene{t: t, clock: clocktesting.NewFakePassiveClock(epoch()), keys: newTestKeys(t), log: &bytes.Buffer{}}
+	s := &scene{t: t, clock: clocktesting.NewFakePassiveClock(epoch()), keys: newTestKeys(t), log: &bytes.Buffer{}, metrics: consent.NewMetrics(nil, "")}
 	account, client := exampleAccount(), exampleClient()
 	if options.account != nil {
 		options.account(account)
@@ -194,7 +198,7 @@ func makeHandler(t *testing.T, s *scene, accounts consent.Accounts, keys consent
 		t.Fatal(err)
 	}
 	handler, err := consent.New(consent.Options{
-		Base: base, Accounts: accounts, Clients: s.store, Keys: keys, Clock: s.clock, Limits: consent.NewLimits(trusted),
+		Base: base, Accounts: accounts, Clients: s.store, Keys: keys, Clock: s.clock, Limits: consent.NewLimits(trusted), Metrics: s.metrics,
 		Random: rand.Reader, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	if err != nil {

@@ -92,7 +92,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) {
 	for _, cookie := range cookies {
 		http.SetCookie(w, cookie)
 	}
-	h.pages.redirect(w, target)
+	h.pages.redirect(w, target, answerProvider)
 }
 
 // readTicket takes the ticket out of the form.

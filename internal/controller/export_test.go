@@ -82,5 +82,5 @@ func (m *Metrics) Count(owner *v1alpha1.OAuthClient, account types.NamespacedNam
 func (m *Metrics) Follow(journal *seal.Journal) {
 	between := NewPace(pace.Limits{Namespace: 2, Total: 2}, 0)
 	between.Slots.Take(pace.Turn{Account: "shop/acme", Client: "shop/bank", Namespace: "shop", ClientLimit: 1}, m.clock.Now())
-	m.follow(processFacts{between, journal, &KeyringSource{}, "v1.2.3"})
+	m.follow(processFacts{between, journal, &KeyringSource{}, "v1.2.3", "https://oauth.example.com"})
 }

@@ -29,6 +29,7 @@ type Metrics struct {
 	open, waiting, circuit             *prometheus.Desc
 	conditions, inDoubt                *prometheus.Desc
 	journal, journalRoom, keyring      *prometheus.Desc
+	pages                              *prometheus.Desc
 
 	mu       sync.Mutex
 	accounts map[types.NamespacedName]accountMetrics
@@ -44,6 +45,8 @@ type processFacts struct {
 	keyring *KeyringSource
 	// version is that of the program; "": what the toolchain has noted.
 	version string
+	// consentURL is where the consent pages are; "": there are none.
+	consentURL string
 }
 
 // accountMetrics is what is known of one account.
@@ -95,6 +98,7 @@ func NewMetrics(passive clock.PassiveClock) *Metrics {
 		journal:     prometheus.NewDesc("oauth_operator_journal_entries", "Results of token requests in this pod's journal: waiting to be written into the status, or room that is reserved for one.", []string{"state"}, nil),
 		journalRoom: prometheus.NewDesc("oauth_operator_journal_entries_limit", "How many results this pod's journal takes.", nil, nil),
 		keyring:     prometheus.NewDesc("oauth_operator_keyring_usable", "1 while the keyring is in its Secret and credentials can be sealed, else 0.", nil, nil),
+		pages:       prometheus.NewDesc("oauth_operator_consent_pages_expected", "1 while the operator hands out links to consent pages, else 0.", nil, nil),
 		accounts:    map[types.NamespacedName]accountMetrics{},
 		said:        conditionCounts{},
 	}
@@ -180,7 +184,7 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	}
 	for _, told := range []*prometheus.Desc{
 		m.expiration, m.ready, m.expired, m.sealed, m.open, m.waiting, m.circuit,
-		m.conditions, m.inDoubt, m.journal, m.journalRoom, m.keyring, buildInfo("").Desc(),
+		m.conditions, m.inDoubt, m.journal, m.journalRoom, m.keyring, m.pages, buildInfo("").Desc(),
 	} {
 		out <- told
 	}
@@ -264,6 +268,7 @@ func (m *Metrics) collectProcess(out chan<- prometheus.Metric) {
 		_, usable := m.process.keyring.current()
 		gauge(out, m.keyring, truth(usable))
 	}
+	gauge(out, m.pages, truth(m.process.consentURL != ""))
 }
 
 func truth(is bool) float64 {

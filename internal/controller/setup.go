@@ -99,7 +99,7 @@ func Setup(ctx context.Context, manager ctrl.Manager, options Options) error {
 		return err
 	}
 	between := NewPace(options.Limits, options.MaxAccounts)
-	options.Metrics.follow(processFacts{between, options.Journal, keyring, options.Version})
+	options.Metrics.follow(processFacts{between, options.Journal, keyring, options.Version, options.ConsentURL})
 	credentials := &ConsentedSecrets{Metadata: labelled, Live: manager.GetAPIReader()}
 	transports := &Transports{Egress: options.Egress, Clock: options.Clock}
 	clients := &ClientReconciler{

@@ -2,21 +2,15 @@ package admission_test
 
 import (
 	"context"
-	"crypto/rand"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"strings"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/utils/clock"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -55,17 +49,31 @@ func invitedAccount(ctx context.Context) *v1alpha1.ConnectedAccount {
 	return read
 }
 
+// hand writes what a change makes of an account's status as the pages do: by a patch that holds what differs, and that the
+// account must not have changed.
+func hand(ctx context.Context, account *v1alpha1.ConnectedAccount, change func(*v1alpha1.ConnectedAccountStatus)) error {
+	changed := account.DeepCopy()
+	change(&changed.Status)
+	return suite.consent.Status().Patch(ctx, changed, client.MergeFromWithOptions(account, client.MergeFromWithOptimisticLock{}))
+}
+
+// useUp is what each hand-over writes.
+func useUp(status *v1alpha1.ConnectedAccountStatus) {
+	status.Authorization.UsedStates = append(status.Authorization.UsedStates, "new")
+}
+
 var _ = Describe("S17 the consent pages", func() {
 	It("hand over a code and use a state up", func(ctx SpecContext) {
 		account := invitedAccount(ctx)
 		now := metav1.Now()
-		into := &account.Status.Authorization
-		into.UsedStates = append(into.UsedStates, "new")
-		into.HandOver = v1alpha1.HandOver{
-			ID: "id", Sealed: "sealed", SealedVerifier: "sealed", StateHash: "new", ClientUID: "uid", ClientID: "client",
-			RedirectURI: "https://oauth.example.com/callback/a/b", Attempt: 3, HandedOverTime: &now,
-		}
-		Expect(suite.consent.Status().Update(ctx, account)).To(Succeed())
+		Expect(hand(ctx, account, func(status *v1alpha1.ConnectedAccountStatus) {
+			into := &status.Authorization
+			into.UsedStates = append(into.UsedStates, "new")
+			into.HandOver = v1alpha1.HandOver{
+				ID: "id", Sealed: "sealed", SealedVerifier: "sealed", StateHash: "new", ClientUID: "uid", ClientID: "client",
+				RedirectURI: "https://oauth.example.com/callback/a/b", Attempt: 3, HandedOverTime: &now,
+			}
+		})).To(Succeed())
 	})
 
 	It("hand over a denial, in an account that has nothing yet", func(ctx SpecContext) {
@@ -73,10 +81,11 @@ var _ = Describe("S17 the consent pages", func() {
 		account := &v1alpha1.ConnectedAccount{}
 		Expect(suite.consent.Get(ctx, client.ObjectKeyFromObject(object), account)).To(Succeed())
 		now := metav1.Now()
-		account.Status.Authorization = v1alpha1.Authorization{
-			UsedStates: []v1alpha1.StateHash{"new"}, Denial: v1alpha1.AuthorizationDenial{Code: "access_denied", StateHash: "new", DeniedTime: &now},
-		}
-		Expect(suite.consent.Status().Update(ctx, account)).To(Succeed())
+		Expect(hand(ctx, account, func(status *v1alpha1.ConnectedAccountStatus) {
+			status.Authorization = v1alpha1.Authorization{
+				UsedStates: []v1alpha1.StateHash{"new"}, Denial: v1alpha1.AuthorizationDenial{Code: "access_denied", StateHash: "new", DeniedTime: &now},
+			}
+		})).To(Succeed())
 	})
 
 	It("write over nobody", func(ctx SpecContext) {
@@ -84,20 +93,35 @@ var _ = Describe("S17 the consent pages", func() {
 		other := account.DeepCopy()
 		other.Status.Rotations++
 		Expect(suite.operator.Status().Update(ctx, other)).To(Succeed())
-		account.Status.Authorization.UsedStates = append(account.Status.Authorization.UsedStates, "new")
-		Expect(suite.consent.Status().Update(ctx, account)).To(Satisfy(apierrors.IsConflict))
+		Expect(hand(ctx, account, useUp)).To(Satisfy(apierrors.IsConflict))
+		changed := account.DeepCopy()
+		useUp(&changed.Status)
+		Expect(consent.NewCluster(suite.consent).HandOver(ctx, account, changed)).To(MatchError(consent.ErrConflict))
+	})
+
+	It("write into no later account of the name", func(ctx SpecContext) {
+		object := created(ctx, smallestAccount)
+		account := &v1alpha1.ConnectedAccount{}
+		Expect(suite.consent.Get(ctx, client.ObjectKeyFromObject(object), account)).To(Succeed())
+		changed := account.DeepCopy()
+		useUp(&changed.Status)
+		Expect(suite.admin.Delete(ctx, account.DeepCopy())).To(Succeed())
+		later := parse(smallestAccount)
+		later.SetNamespace(account.Namespace)
+		Expect(suite.admin.Create(ctx, later)).To(Succeed())
+		Expect(consent.NewCluster(suite.consent).HandOver(ctx, account, changed)).To(MatchError(consent.ErrConflict))
 	})
 
 	DescribeTable("are refused, with 403, to write",
 		func(ctx SpecContext, change func(*v1alpha1.ConnectedAccountStatus)) {
 			account := invitedAccount(ctx)
-			before := account.DeepCopy()
-			account.Status.Authorization.UsedStates = append(account.Status.Authorization.UsedStates, "new")
-			change(&account.Status)
-			expectForbidden(suite.consent.Status().Update(ctx, account), consentRefusal)
+			expectForbidden(hand(ctx, account, func(status *v1alpha1.ConnectedAccountStatus) {
+				useUp(status)
+				change(status)
+			}), consentRefusal)
 			after := &v1alpha1.ConnectedAccount{}
 			Expect(suite.admin.Get(ctx, client.ObjectKeyFromObject(account), after)).To(Succeed())
-			Expect(after.Status).To(Equal(before.Status))
+			Expect(after.Status).To(Equal(account.Status))
 		},
 		Entry("the credential", func(s *v1alpha1.ConnectedAccountStatus) { s.SealedCredential = "v1:1:another" }),
 		Entry("the credential away", func(s *v1alpha1.ConnectedAccountStatus) { s.SealedCredential = "" }),
@@ -122,8 +146,10 @@ var _ = Describe("S17 the consent pages", func() {
 
 	It("are refused to write the status of a client", func(ctx SpecContext) {
 		object := created(ctx, smallestClient)
-		err := updateStatus(ctx, suite.consent, object)
-		Expect(apierrors.IsForbidden(err)).To(BeTrue(), "%v", err)
+		for _, by := range statusWrites() {
+			err := by.write(ctx, suite.consent, object)
+			Expect(apierrors.IsForbidden(err)).To(BeTrue(), "%s: %v", by.way, err)
+		}
 	})
 
 	It("are refused to write a spec, an annotation, or by another way", func(ctx SpecContext) {
@@ -131,10 +157,15 @@ var _ = Describe("S17 the consent pages", func() {
 		account.Annotations = map[string]string{v1alpha1.AnnotationAllowDelete: account.Name}
 		Expect(apierrors.IsForbidden(suite.consent.Update(ctx, account.DeepCopy()))).To(BeTrue())
 		Expect(apierrors.IsForbidden(suite.consent.Delete(ctx, account.DeepCopy()))).To(BeTrue())
-		Expect(apierrors.IsForbidden(patchStatus(ctx, suite.consent, created(ctx, smallestAccount)))).To(BeTrue())
-		// With the status, an update sends metadata too, which the API server drops.
-		account.Status.Authorization.UsedStates = append(account.Status.Authorization.UsedStates, "new")
-		Expect(suite.consent.Status().Update(ctx, account)).To(Succeed())
+		Expect(apierrors.IsForbidden(suite.consent.Patch(ctx, account.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"suspend":true}}`))))).To(BeTrue())
+		for _, by := range statusWrites() {
+			Expect(apierrors.IsForbidden(by.write(ctx, suite.consent, created(ctx, smallestAccount)))).To(BeTrue(), by.way)
+		}
+		// With the status, a patch may send metadata too, which the API server drops.
+		read := account.DeepCopy()
+		read.Annotations = nil
+		useUp(&account.Status)
+		Expect(suite.consent.Status().Patch(ctx, account, client.MergeFrom(read))).To(Succeed())
 		after := &v1alpha1.ConnectedAccount{}
 		Expect(suite.admin.Get(ctx, client.ObjectKeyFromObject(account), after)).To(Succeed())
 		Expect(after.Annotations).To(BeEmpty())
@@ -157,60 +188,12 @@ var _ = Describe("S17 the consent pages", func() {
 	)
 
 	It("take a person from the link to the hand-over, with what they may", func(ctx SpecContext) {
-		account := invitedAccount(ctx)
-		namespace := account.Namespace
-		provider := parse(strings.Replace(smallestClient, "endpoints: {token:", `endpoints: {authorization: "https://login.provider.example/authorize", token:`, 1))
-		provider.SetNamespace(namespace)
-		Expect(unstructured.SetNestedStringSlice(provider.Object, []string{"AuthorizationCode"}, "spec", "grants")).To(Succeed())
-		Expect(suite.admin.Create(ctx, provider)).To(Succeed())
-
-		keyring, err := seal.GenerateKeyring()
-		Expect(err).NotTo(HaveOccurred())
-		keyring, err = keyring.WithConsentKeys()
-		Expect(err).NotTo(HaveOccurred())
-		keys, err := seal.ParseConsentKeys(keyring.ConsentData())
-		Expect(err).NotTo(HaveOccurred())
-		cluster := consent.NewCluster(suite.consent)
-		pages, err := consent.New(consent.Options{
-			Base: &url.URL{Scheme: "https", Host: "oauth.example.com"}, Accounts: cluster, Clients: cluster, Keys: heldKeys{keys},
-			Clock: clock.RealClock{}, Limits: consent.NewLimits(nil), Random: rand.Reader, Log: slog.New(slog.NewTextHandler(GinkgoWriter, nil)),
-		})
-		Expect(err).NotTo(HaveOccurred())
-		ticket, err := keys.SealTicket(seal.Ticket{
-			Namespace: namespace, Name: account.Name, AccountUID: string(account.UID), Attempt: 3, NotAfter: time.Now().Add(time.Hour),
-		})
-		Expect(err).NotTo(HaveOccurred())
-
-		press := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://oauth.example.com/connect", strings.NewReader("ticket="+ticket))
-		press.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		press.Header.Set("Sec-Fetch-Site", "same-origin")
-		pressed := httptest.NewRecorder()
-		pages.ServeHTTP(pressed, press)
-		Expect(pressed.Code).To(Equal(http.StatusSeeOther), pressed.Body.String())
-		target, err := url.Parse(pressed.Header().Get("Location"))
-		Expect(err).NotTo(HaveOccurred())
-
-		back := httptest.NewRequestWithContext(ctx, http.MethodGet,
-			target.Query().Get("redirect_uri")+"?code=a-code&state="+target.Query().Get("state"), http.NoBody)
-		for _, cookie := range pressed.Result().Cookies() {
-			back.AddCookie(cookie)
-		}
-		came := httptest.NewRecorder()
-		pages.ServeHTTP(came, back)
-		Expect(came.Code).To(Equal(http.StatusSeeOther), came.Body.String())
-
-		after := &v1alpha1.ConnectedAccount{}
-		Expect(suite.admin.Get(ctx, client.ObjectKeyFromObject(account), after)).To(Succeed())
-		handed := after.Status.Authorization.HandOver
-		opened, err := keyring.OpenHandOver(seal.HandOverBinding{
-			AccountUID: string(account.UID), ClientUID: string(provider.GetUID()), ClientID: "my-client",
-			RedirectURI: "https://oauth.example.com/callback/" + namespace + "/provider", Attempt: 3, StateHash: string(handed.StateHash),
-		}, handed.Sealed)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(opened.Code.Reveal()).To(Equal("a-code"))
+		r := newReception(ctx)
+		Expect(r.signIn(ctx, consent.NewCluster(suite.consent)).Code).To(Equal(http.StatusSeeOther))
+		after := r.handedOver(ctx)
 		// All else in the status is as it was.
-		after.Status.Authorization.HandOver, after.Status.Authorization.UsedStates = v1alpha1.HandOver{}, account.Status.Authorization.UsedStates
-		Expect(after.Status).To(Equal(account.Status))
+		after.Status.Authorization.HandOver, after.Status.Authorization.UsedStates = v1alpha1.HandOver{}, r.account.Status.Authorization.UsedStates
+		Expect(after.Status).To(Equal(r.account.Status))
 	})
 
 	It("get 403 for a Secret", func(ctx SpecContext) {

@@ -27,6 +27,7 @@ ClusterRole oauth-operator
   connectedaccounts.oauth-operator.dev oauthclients.oauth-operator.dev: get list watch
   connectedaccounts.oauth-operator.dev: patch
   connectedaccounts/status.oauth-operator.dev oauthclients/status.oauth-operator.dev: update
+  connectedaccounts/status.oauth-operator.dev: patch
   secrets: create delete get list update watch
   namespaces: get list watch
   events.events.k8s.io: create patch
@@ -34,7 +35,7 @@ ClusterRole oauth-operator-admin, added to admin
   oauthclients.oauth-operator.dev: create delete patch update
 ClusterRole oauth-operator-consent
   connectedaccounts.oauth-operator.dev oauthclients.oauth-operator.dev: get
-  connectedaccounts/status.oauth-operator.dev: update
+  connectedaccounts/status.oauth-operator.dev: patch
 ClusterRole oauth-operator-edit, added to edit
   connectedaccounts.oauth-operator.dev: create delete patch update
 ClusterRole oauth-operator-view, added to view
@@ -84,12 +85,12 @@ var _ = Describe("S44 the roles", func() {
 			"oauthclients":             "get list watch",
 			"oauthclients/status":      "update",
 			"connectedaccounts":        "get list watch patch",
-			"connectedaccounts/status": "update",
+			"connectedaccounts/status": "update patch",
 		}),
 		Entry("what the consent pages have: they read what they are asked for, and list nothing", consentUser, map[string]string{
 			"oauthclients":             "get",
 			"connectedaccounts":        "get",
-			"connectedaccounts/status": "update",
+			"connectedaccounts/status": "patch",
 		}),
 	)
 

@@ -73,7 +73,7 @@ func TestTheChartIsWhatConfigIs(t *testing.T) {
 	for _, extra := range []string{
 		"PodDisruptionBudget " + home + "/" + operatorName, "PodDisruptionBudget " + home + "/" + consentName,
 		"NetworkPolicy " + home + "/" + operatorName, "NetworkPolicy " + home + "/" + consentName,
-		"Service " + home + "/oauth-operator-metrics",
+		"Service " + home + "/oauth-operator-metrics", "Service " + home + "/oauth-operator-consent-metrics",
 	} {
 		if chart[extra] == nil {
 			t.Errorf("the chart has no %s", extra)

@@ -94,6 +94,10 @@ func TestPodsArePlacedAsTheValuesSay(t *testing.T) {
 	}
 }
 
+func hasPort(container corev1.Container, name string) bool {
+	return slices.ContainsFunc(container.Ports, func(port corev1.ContainerPort) bool { return port.Name == name })
+}
+
 func selects(selector, labels map[string]string) bool {
 	for name, value := range selector {
 		if labels[name] != value {
@@ -156,6 +160,9 @@ func TestNetworkPolicies(t *testing.T) {
 		t.Errorf("%+v", operator)
 	}
 	pages = into[networkingv1.NetworkPolicy](t, bounded, "NetworkPolicy "+home+"/"+consentName).Spec
+	if len(pages.Ingress) != 2 || pages.Ingress[1].From[0].NamespaceSelector == nil || len(pages.Ingress[1].Ports) != 1 || pages.Ingress[1].Ports[0].Port.StrVal != "metrics" {
+		t.Errorf("who is named reads the metrics of the pages: %+v", pages.Ingress)
+	}
 	if pages.Ingress[0].From[0].NamespaceSelector == nil || len(pages.Egress[0].To) != 2 || pages.Egress[0].To[0].IPBlock.CIDR != "10.96.0.1/32" || pages.Egress[0].Ports[0].Port.IntVal != 6443 {
 		t.Errorf("%+v", pages)
 	}
@@ -224,10 +231,21 @@ func TestKindsOfOthers(t *testing.T) {
 	if text := toYAML(t, all["PrometheusRule "+home+"/oauth-operator-test"].Object); !strings.Contains(text, "{{ $labels.name }} is down") {
 		t.Errorf("the alert lost what Prometheus fills in: %s", text)
 	}
-	monitor := strings.Join(strings.Fields(toYAML(t, all["ServiceMonitor "+home+"/oauth-operator"].Object["spec"])), " ")
-	service := into[corev1.Service](t, all, "Service "+home+"/oauth-operator-metrics")
-	if !strings.Contains(monitor, "port: "+service.Spec.Ports[0].Name) || !selects(map[string]string{"app.kubernetes.io/name": operatorName}, service.Labels) {
-		t.Errorf("the ServiceMonitor does not find the Service: %s, %v", monitor, service)
+	for _, name := range []string{operatorName, consentName} {
+		monitor := strings.Join(strings.Fields(toYAML(t, all["ServiceMonitor "+home+"/"+name].Object["spec"])), " ")
+		service := into[corev1.Service](t, all, "Service "+home+"/"+name+"-metrics")
+		if !strings.Contains(monitor, "port: "+service.Spec.Ports[0].Name) || !strings.Contains(monitor, "app.kubernetes.io/name: "+name) ||
+			!selects(map[string]string{"app.kubernetes.io/name": name}, service.Labels) {
+			t.Errorf("the ServiceMonitor does not find the Service: %s, %v", monitor, service)
+		}
+		pod := into[appsv1.Deployment](t, all, "Deployment "+home+"/"+name).Spec.Template
+		if !selects(service.Spec.Selector, pod.Labels) || !hasPort(pod.Spec.Containers[0], service.Spec.Ports[0].TargetPort.StrVal) {
+			t.Errorf("the Service does not find the pods: %+v", service.Spec)
+		}
+	}
+	// Where browsers are led there is one port, that of the pages.
+	if public := into[corev1.Service](t, all, "Service "+home+"/"+consentName).Spec; len(public.Ports) != 1 || public.Ports[0].TargetPort.StrVal != "pages" {
+		t.Errorf("browsers are led to %+v", public.Ports)
 	}
 	if _, err := run(t, []byte(strings.Replace(rendered, "parentRefs:", "parentReferences:", 1)), strict); err == nil || !strings.Contains(err.Error(), "parentReferences") {
 		t.Errorf("a field that an HTTPRoute does not have was taken: %v", err)

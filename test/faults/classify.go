@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"strings"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -39,13 +40,23 @@ type written struct {
 	} `json:"conditions"`
 }
 
-// statusOf is the status that a request writes, if it writes an account's.
-func statusOf(r *proxy.Request) (written, bool) {
+// accountOf is the account whose status a request writes; nil: it writes none that is known.
+func (d *director) accountOf(r *proxy.Request) *actor {
 	if !strings.Contains(r.Path, "/connectedaccounts/") || !strings.HasSuffix(r.Path, "/status") {
-		return written{}, false
+		return nil
 	}
+	parts := strings.Split(r.Path, "/")
+	return d.actors[parts[len(parts)-2]]
+}
+
+// statusOf is the status as a request leaves it. The operator writes the whole; the pages patch the newest that was taken, by
+// their fields alone, which are objects and texts: reading them over it is what the patch does.
+func (a *actor) statusOf(r *proxy.Request) (written, bool) {
 	var body struct {
 		Status written `json:"status"`
+	}
+	if r.Method == http.MethodPatch {
+		body.Status = a.newest
 	}
 	if json.Unmarshal(r.Body, &body) != nil {
 		return written{}, false
@@ -55,10 +66,8 @@ func statusOf(r *proxy.Request) (written, bool) {
 
 // classify says what a request to the API server is about.
 func (d *director) classify(r *proxy.Request) {
-	if status, exists := statusOf(r); exists {
-		parts := strings.Split(r.Path, "/")
-		of := d.actors[parts[len(parts)-2]]
-		if of != nil {
+	if of := d.accountOf(r); of != nil {
+		if status, exists := of.statusOf(r); exists {
 			r.Class = proxy.Class{Kind: of.classOf(status), Account: of.Name, Claim: status.Claim.ID}
 			if r.Class.Kind == classCodeClaim {
 				r.Class.Claim = status.Authorization.Exchange.ID

@@ -29,6 +29,8 @@ type actor struct {
 	// credential, outcome what came of the last one, failures how many came to nothing, and link where the next begins.
 	handOver, exchange, connected, outcome, link string
 	failures                                     int
+	// newest is that status.
+	newest written
 	// point is for the rotation that is open, and left how many refusals are left of it.
 	point *point
 	left  int
@@ -322,7 +324,10 @@ func (d *director) answered(r *proxy.Request, answer *proxy.Answer) {
 	if r.Class.Kind == classClaim || r.Class.Kind == classCodeClaim {
 		d.newest = r.Proxy
 	}
-	if status, exists := statusOf(r); exists {
+	if d.accountOf(r) != of {
+		return
+	}
+	if status, exists := of.statusOf(r); exists {
 		of.apply(status, r.Class.Kind)
 	}
 }
@@ -332,6 +337,7 @@ func (a *actor) apply(status written, class string) {
 	if class == classKeep || class == classCodeKeep {
 		a.kept, a.resting = time.Now(), false
 	}
+	a.newest = status
 	a.claim, a.contested, a.sealed = status.Claim.ID, status.Claim.ContestedTime != "", status.SealedCredential
 	now := status.Authorization
 	a.handOver, a.exchange, a.link, a.failures = now.HandOver.ID, now.Exchange.ID, status.AuthorizationURL, now.Failures.Count

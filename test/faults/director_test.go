@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +79,38 @@ func TestWhatAStatusIsAboutWhereSomebodyConsents(t *testing.T) {
 			t.Parallel()
 			if got := directed(strictKind(), test.before).write(test.status); got != test.want {
 				t.Errorf("it is a %s, want a %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAPatchOfThePagesIsReadOverTheNewestStatus(t *testing.T) {
+	t.Parallel()
+	const before = `"sealedCredential":"r0","claim":{"id":"1"},"authorizationURL":"u"`
+	for name, test := range map[string]struct{ patch, want, next, then string }{
+		"a code": {
+			`{"authorization":{"handOver":{"id":"o1","host":null},"usedStates":["s1"]}}`, classHandOver,
+			`{` + before + `,"authorization":{"handOver":{"id":"o1"}},"conditions":[]}`, classStatus,
+		},
+		"a no": {
+			`{"authorization":{"denial":{"code":"access_denied"},"usedStates":["s1"]}}`, classStatus,
+			`{"sealedCredential":"r1","authorizationURL":"u"}`, classKeep,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := directed(strictKind(), `{`+before+`}`)
+			r := &proxy.Request{Method: http.MethodPatch, Path: statusPath, Body: []byte(`{"metadata":{"resourceVersion":"7"},"status":` + test.patch + `}`)}
+			d.direct(r)
+			d.answered(r, &proxy.Answer{Status: 200})
+			if r.Class.Kind != test.want {
+				t.Errorf("it is a %s, want a %s", r.Class.Kind, test.want)
+			}
+			if now := d.see()[0]; now.claim != "1" || now.sealed != "r0" || now.link != "u" {
+				t.Errorf("afterwards the account is known as %+v", now)
+			}
+			if got := d.write(test.next); got != test.then {
+				t.Errorf("the next is a %s, want a %s", got, test.then)
 			}
 		})
 	}

@@ -316,7 +316,7 @@ func named(t *testing.T) []string {
 // declared are the metrics of ours that the sources declare. Some have no series as long as nothing happens.
 func declared(t *testing.T) []string {
 	t.Helper()
-	files, err := filepath.Glob(root + "/internal/controller/metrics*.go")
+	files, err := filepath.Glob(root + "/internal/*/metrics*.go")
 	if err != nil {
 		t.Fatal(err)
 	}

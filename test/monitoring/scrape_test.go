@@ -32,17 +32,24 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A real Prometheus scrapes the real operator at work, and can make something of each expression of alerts and dashboard.
+// A real Prometheus scrapes the real operator at work, with pages in its process, and pages in a process of their own. It can
+// make something of each expression of alerts and dashboard.
 func TestPrometheusScrapesTheOperator(t *testing.T) {
 	t.Parallel()
 	binary := program(t, "prometheus")
 	stagetest.Assets(t)
 	played, operator, accounts := play(t)
-	server := startPrometheus(t, played, binary, operator.MetricsURL)
+	pages := serve(t, played)
+	server := startPrometheus(t, played, binary, operator.MetricsURL, pages.MetricsURL)
 	server.eventually(t, fmt.Sprintf(`sum(oauth_operator_accounts{condition="Ready",status="True"}) == %d`, accounts))
 	server.eventually(t, `sum(oauth_operator_token_requests_total{outcome="ok"}) > 0`)
 	server.eventually(t, `sum(leader_election_master_status{name="oauth-operator"}) == 1`)
 	server.eventually(t, `oauth_operator_keyring_usable == 1 and on (instance) oauth_operator_build_info{revision!="",goversion=~"go.+"}`)
+
+	server.eventually(t, `sum(oauth_operator_consent_requests_total{answer="nothing"}) == 1 and sum(oauth_operator_consent_requests_total) == 1`)
+	server.eventually(t, `count(oauth_operator_consent_build_info{revision!="",goversion=~"go.+"}) == 2`)
+	server.eventually(t, `min(oauth_operator_consent_keys_usable) == 1 and max(time() - oauth_operator_consent_keys_read_timestamp_seconds) < 60`)
+	server.eventually(t, `count(process_resident_memory_bytes) == 2 and max(oauth_operator_consent_pages_expected) == 1`)
 
 	for _, expr := range expressions(t) {
 		if _, err := server.query(t.Context(), expr); err != nil {
@@ -57,17 +64,40 @@ func TestPrometheusScrapesTheOperator(t *testing.T) {
 	}
 	server.rulesAreQuiet(t)
 	lint(t, operator.MetricsURL)
+	lint(t, pages.MetricsURL)
+}
+
+// serve has a process of the pages' own answer a stranger.
+func serve(t *testing.T, played *stage.Stage) *stage.Operator {
+	t.Helper()
+	if err := played.InstallConsent(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pages, err := played.StartPages(t.Context(), stage.PagesOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, argument := range pages.Args {
+		address, is := strings.CutPrefix(argument, "--consent-bind-address=")
+		if !is {
+			continue
+		}
+		if text, err := fetch(t.Context(), "http://"+address+"/metrics"); err == nil || strings.Contains(string(text), "oauth_operator_") {
+			t.Errorf("whoever comes to the pages reads the metrics: %s", text)
+		}
+	}
+	return pages
 }
 
 // play has the operator serve the samples, and tells how many accounts they have.
 func play(t *testing.T) (*stage.Stage, *stage.Operator, int) {
 	t.Helper()
-	played := stagetest.Play(t, stage.Options{})
+	played := stagetest.Play(t, stage.Options{Consent: true})
 	samples, err := played.ApplySamples(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	operator, err := played.StartOperator(t.Context(), stage.OperatorOptions{})
+	operator, err := played.StartOperator(t.Context(), stage.OperatorOptions{Pages: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,11 +144,15 @@ func fetch(ctx context.Context, url string) ([]byte, error) {
 // prometheus is the URL of a server that runs.
 type prometheus string
 
-func startPrometheus(t *testing.T, played *stage.Stage, binary, metricsURL string) prometheus {
+func startPrometheus(t *testing.T, played *stage.Stage, binary string, metricsURLs ...string) prometheus {
 	t.Helper()
-	target, err := url.Parse(metricsURL)
-	if err != nil {
-		t.Fatal(err)
+	var targets []string
+	for _, each := range metricsURLs {
+		target, err := url.Parse(each)
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets = append(targets, target.Host)
 	}
 	rules, err := filepath.Abs(rulesFile)
 	if err != nil {
@@ -126,7 +160,7 @@ func startPrometheus(t *testing.T, played *stage.Stage, binary, metricsURL strin
 	}
 	config := filepath.Join(played.Dir, "prometheus.yaml")
 	text := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\n"+
-		"scrape_configs: [{job_name: oauth-operator, static_configs: [{targets: [%q]}]}]\n", rules, target.Host)
+		"scrape_configs: [{job_name: oauth-operator, static_configs: [{targets: [%s]}]}]\n", rules, strings.Join(targets, ", "))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

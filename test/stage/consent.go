@@ -118,7 +118,15 @@ func (s *Stage) startPages(ctx context.Context, options PagesOptions) (*Operator
 	if err != nil {
 		return nil, "", err
 	}
-	started := &Operator{Args: append(slices.Clone(pod.Containers[0].Args), "--trusted-proxies="+thisMachine), ProbeURL: "http://" + probes}
+	metrics, err := freeAddress(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	started := &Operator{
+		Args:     append(slices.Clone(pod.Containers[0].Args), "--trusted-proxies="+thisMachine),
+		ProbeURL: "http://" + probes, MetricsURL: "http://" + metrics + "/metrics",
+	}
+	replaceFlag(started.Args, "--metrics-bind-address", metrics)
 	replaceFlag(started.Args, "--consent-bind-address", pages)
 	replaceFlag(started.Args, "--health-probe-bind-address", probes)
 	replaceFlag(started.Args, "--consent-keys", keys)

@@ -189,7 +189,8 @@ func take(accounts []*account, event cluster.AuditEvent, body v1alpha1.Connected
 		})
 	}
 	at := slices.IndexFunc(accounts, func(a *account) bool { return a.name == event.Name })
-	if at < 0 || event.Subresource != "status" || event.User != operatorUser {
+	// A patch is of the pages, and about nothing that is looked at here.
+	if at < 0 || event.Subresource != "status" || event.Verb != "update" || event.User != operatorUser {
 		return accounts
 	}
 	of, status := accounts[at], body.Status

@@ -11,9 +11,11 @@ import (
 
 const (
 	operatorAgent = "oauth-operator"
-	keyringName   = "oauth-operator-keyring"
-	leaseName     = "oauth-operator"
-	consentName   = "oauth-operator-consent"
+	// pagesAgent is how the consent pages call themselves.
+	pagesAgent  = "oauth-operator-consent"
+	keyringName = "oauth-operator-keyring"
+	leaseName   = "oauth-operator"
+	consentName = "oauth-operator-consent"
 
 	// repairTime is how long a token Secret may stay deleted or edited. It takes a fraction of a second; the operator may
 	// be busy.
@@ -66,6 +68,10 @@ func itsOwn(event cluster.AuditEvent, accounts []*account) bool {
 	home := event.Namespace == operatorNamespace
 	switch {
 	case event.Group == v1alpha1.Group && (event.Resource == resourceAccounts || event.Resource == resourceClients):
+		// The pages, which run in the same process here, patch what is theirs, and the operator writes the whole.
+		if event.UserAgent == pagesAgent {
+			return event.Resource == resourceAccounts && event.Subresource == "status" && event.Verb == "patch"
+		}
 		return event.Subresource == "status" && event.Verb == "update"
 	case event.Group == "" && event.Resource == "secrets" && home:
 		return (event.Name == keyringName || event.Name == consentName) && event.Verb == "create"

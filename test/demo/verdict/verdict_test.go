@@ -92,6 +92,8 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		"the operator wrote another's Secret":      {change: operatorDid("update", "", "secrets", "shop", "other", 200), want: "wrote what is not its own"},
 		"the operator wrote its keyring anew":      {change: operatorDid("update", "", "secrets", operatorNamespace, keyringName, 200), want: "wrote what is not its own"},
 		"the operator wrote a spec":                {change: operatorDid("update", v1alpha1.Group, resourceAccounts, "shop", target, 200), want: "wrote what is not its own"},
+		"the operator patched a status":            {change: statusDid("patch", operatorAgent), want: "wrote what is not its own"},
+		"the pages wrote a whole status":           {change: statusDid("update", pagesAgent), want: "wrote what is not its own"},
 		"the operator deleted an account":          {change: operatorDid("delete", v1alpha1.Group, resourceAccounts, "shop", target, 200), want: "wrote what is not its own"},
 		"the operator acted as somebody else":      {change: disguise, want: "the operator acted as admin"},
 		"the operator is not to be seen":           {change: withoutOperator, want: "the audit log has no request of the operator"},
@@ -398,6 +400,15 @@ func operatorDid(verb, group, resource, namespace, name string, code int) func(*
 			User: operatorUser, UserAgent: operatorAgent, Verb: verb, Group: group, Resource: resource, Namespace: namespace,
 			Name: name, Code: code, Stage: cluster.StageResponseComplete,
 		})
+	}
+}
+
+// statusDid is a write of a status, without a body.
+func statusDid(verb, agent string) func(*evidence) {
+	return func(e *evidence) {
+		operatorDid(verb, v1alpha1.Group, resourceAccounts, "shop", target, 200)(e)
+		last := &e.events[len(e.events)-1]
+		last.Subresource, last.UserAgent = "status", agent
 	}
 }
 

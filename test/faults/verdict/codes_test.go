@@ -39,8 +39,8 @@ func (s *story) passage(kind, through string, from, answered, delivered float64)
 func (s *story) consent(seconds float64, code string) {
 	s.lineage = "lineage of " + code
 	s.entry(seconds, provider.Entry{Kind: provider.KindCodeIssued, CodeFingerprint: code, Lineage: s.lineage})
-	s.write(seconds+0.15, func(status *v1alpha1.ConnectedAccountStatus) {
-		status.Authorization.HandOver = v1alpha1.HandOver{ID: "over " + code, StateHash: v1alpha1.StateHash("state of " + code)}
+	s.patch(seconds+0.15, func(into *v1alpha1.Authorization) {
+		into.HandOver = v1alpha1.HandOver{ID: "over " + code, StateHash: v1alpha1.StateHash("state of " + code)}
 	})
 	s.passage(kindHandOver, "pages", seconds+0.1, seconds+0.2, seconds+0.3)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	jsonpatch "github.com/evanphx/json-patch/v5"
+
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/test/cluster"
 	"github.com/oauth-operator/oauth-operator/test/faults/proxy"
@@ -148,16 +150,8 @@ func (e evidence) histories() ([]*history, error) {
 			of.visits = append(of.visits, visit)
 		}
 	}
-	for _, event := range e.events {
-		of := known[event.Name]
-		if of == nil || !isStatusWrite(event) {
-			continue
-		}
-		taken, err := writeOf(event)
-		if err != nil {
-			return nil, fmt.Errorf("audit event %s: %w", event.ID, err)
-		}
-		of.writes = append(of.writes, taken)
+	if err := e.readWrites(known); err != nil {
+		return nil, err
 	}
 	e.readLedger(known)
 	for _, passage := range e.passages {
@@ -166,8 +160,6 @@ func (e evidence) histories() ([]*history, error) {
 		}
 	}
 	for _, of := range all {
-		// Each write but the first carries the version that the one before it made, so it came in after that one.
-		slices.SortStableFunc(of.writes, func(a, b write) int { return a.received.Compare(b.received) })
 		slices.SortStableFunc(of.sends, func(a, b send) int { return a.time.Compare(b.time) })
 		slices.SortStableFunc(of.codeSends, func(a, b send) int { return a.time.Compare(b.time) })
 		of.claims, of.codeClaims = claimsOf(of.writes), codeClaimsOf(of.writes)
@@ -184,9 +176,37 @@ func isStatusWrite(event cluster.AuditEvent) bool {
 		!event.DryRun && len(event.RequestObject) > 0
 }
 
-func writeOf(event cluster.AuditEvent) (write, error) {
+// readWrites takes up what the API server took, in order: each write but the first carries the version that the one before it
+// made, so it came in after that one. The operator writes the whole status; the pages patch the one before.
+func (e evidence) readWrites(known map[string]*history) error {
+	events := slices.SortedStableFunc(slices.Values(e.events), func(a, b cluster.AuditEvent) int { return a.Received.Compare(b.Received) })
+	whole := map[string]json.RawMessage{}
+	for _, event := range events {
+		of := known[event.Name]
+		if of == nil || !isStatusWrite(event) {
+			continue
+		}
+		body := event.RequestObject
+		if before := whole[event.Name]; event.Verb == "patch" && before != nil {
+			var err error
+			if body, err = jsonpatch.MergePatch(before, body); err != nil {
+				return fmt.Errorf("audit event %s: %w", event.ID, err)
+			}
+		}
+		whole[event.Name] = body
+		taken, err := writeOf(event, body)
+		if err != nil {
+			return fmt.Errorf("audit event %s: %w", event.ID, err)
+		}
+		of.writes = append(of.writes, taken)
+	}
+	return nil
+}
+
+// writeOf is a write, and the account as it leaves it.
+func writeOf(event cluster.AuditEvent, account []byte) (write, error) {
 	var body v1alpha1.ConnectedAccount
-	if err := json.Unmarshal(event.RequestObject, &body); err != nil {
+	if err := json.Unmarshal(account, &body); err != nil {
 		return write{}, err
 	}
 	status := body.Status

@@ -77,12 +77,24 @@ func (s *story) entry(seconds float64, entry provider.Entry) {
 func (s *story) write(seconds float64, change func(*v1alpha1.ConnectedAccountStatus)) {
 	status := s.status["a"]
 	change(status)
-	text, err := json.Marshal(map[string]any{"metadata": map[string]any{"name": "a"}, "status": status})
+	s.request(seconds, operatorUser, "update", map[string]any{"metadata": map[string]any{"name": "a"}, "status": status})
+}
+
+// patch is write, of the pages: they send what they change and nothing else.
+func (s *story) patch(seconds float64, change func(*v1alpha1.Authorization)) {
+	authorization := v1alpha1.Authorization{}
+	change(&authorization)
+	change(&s.status["a"].Authorization)
+	s.request(seconds, pagesUser, "patch", map[string]any{"status": map[string]any{"authorization": authorization}})
+}
+
+func (s *story) request(seconds float64, user, verb string, body any) {
+	text, err := json.Marshal(body)
 	if err != nil {
 		panic(err)
 	}
 	s.events = append(s.events, cluster.AuditEvent{
-		ID: fmt.Sprint(len(s.events)), User: operatorUser, Verb: "update", Group: v1alpha1.Group, Resource: "connectedaccounts", Subresource: "status",
+		ID: fmt.Sprint(len(s.events)), User: user, Verb: verb, Group: v1alpha1.Group, Resource: "connectedaccounts", Subresource: "status",
 		Name: "a", Code: 200, Stage: cluster.StageResponseComplete, Received: at(seconds), Written: at(seconds + 0.01), RequestObject: text,
 	})
 }
