@@ -17,8 +17,13 @@ programs=(
   "strict github.com/oauth-operator/oauth-operator/hack/helm/strict"
 )
 
+# Helm 4 finds out by itself which Kubernetes it renders for where there is no cluster; Helm 3 is told when it is built.
+minor=$(awk '$1 == "k8s.io/client-go" { split($2, version, "."); print version[2] }' "$module/go.mod")
+told=helm.sh/helm/v3/pkg/chartutil
+
 go_build() {
-  exec env CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=readonly go build -v -trimpath -buildvcs=false -ldflags "-s -w" -o "$1" "$2"
+  exec env CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=readonly go build -v -trimpath -buildvcs=false \
+    -ldflags "-s -w -X $told.k8sVersionMajor=1 -X $told.k8sVersionMinor=$minor" -o "$1" "$2"
 }
 
 # shellcheck source=hack/cached-build.sh
