@@ -87,9 +87,16 @@ strategy: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{- /* environment writes the variables that the values add. */ -}}
+{{- /* environment writes the variables of all containers: how much memory they may use, of which the Go runtime takes nine
+tenths, and what the values add. */ -}}
 {{- define "oauth-operator.environment" -}}
-{{- with .Values.extraEnv }}{{ toYaml . }}{{ end }}
+- name: MEMORY_LIMIT
+  valueFrom:
+    resourceFieldRef:
+      resource: limits.memory
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- /* families writes which addresses a Service has. */ -}}
