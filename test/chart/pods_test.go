@@ -135,8 +135,9 @@ func TestCommonLabelsAndAnnotations(t *testing.T) {
 		if labels["example.com/cost-centre"] != "17" || annotations["example.com/owner"] != "platform" || labels["app.kubernetes.io/part-of"] != "oauth-operator" {
 			t.Errorf("%s has the labels %v and the annotations %v", key, labels, annotations)
 		}
-		if object.GetKind() == "CustomResourceDefinition" && annotations["helm.sh/resource-policy"] != "keep" {
-			t.Errorf("%s goes with the release", key)
+		if object.GetKind() == "CustomResourceDefinition" && (annotations["helm.sh/resource-policy"] != "keep" ||
+			annotations["argocd.argoproj.io/sync-options"] != "Prune=false,Delete=false" || annotations["kustomize.toolkit.fluxcd.io/prune"] != "disabled") {
+			t.Errorf("%s goes with the release, the Application or the Kustomization: %v", key, annotations)
 		}
 		if object.GetKind() == "Deployment" {
 			pod := into[appsv1.Deployment](t, all, key).Spec.Template
@@ -160,6 +161,9 @@ func TestWhatPlatformsAdd(t *testing.T) {
 		environment := map[string]corev1.EnvVar{}
 		for _, variable := range container.Env {
 			environment[variable.Name] = variable
+		}
+		if limit := environment["MEMORY_LIMIT"].ValueFrom; limit == nil || limit.ResourceFieldRef.Resource != "limits.memory" {
+			t.Errorf("%s is not told how much memory it may use: %v", name, container.Env)
 		}
 		if environment["GODEBUG"].Value != "tlsmlkem=0" || environment["NODE"].ValueFrom == nil || len(environment) != len(container.Env) {
 			t.Errorf("%s has the environment %v", name, container.Env)
