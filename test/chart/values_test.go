@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
 )
 
 // What is wrong is answered with the value's name and what to write instead.
@@ -95,23 +97,31 @@ func TestLintFindsNothing(t *testing.T) {
 	}
 }
 
-// The example in the chart's own README can be installed.
-func TestTheExampleInTheReadme(t *testing.T) {
+// The examples in the chart's own README can be installed.
+func TestTheExamplesInTheReadme(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(chartFolder, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, example, found := strings.Cut(string(text), "```yaml\n")
-	example, _, closed := strings.Cut(example, "```\n")
-	if !found || !closed {
-		t.Fatal("there is no example")
+	var rendered []objects
+	for _, example := range strings.Split(string(text), "```yaml\n")[1:] {
+		example, _, closed := strings.Cut(example, "```\n")
+		if !closed {
+			t.Fatal("an example has no end")
+		}
+		values := filepath.Join(t.TempDir(), "values.yaml")
+		write(t, values, example)
+		rendered = append(rendered, parse(t, render(t, home, "--values="+values)))
 	}
-	values := filepath.Join(t.TempDir(), "values.yaml")
-	write(t, values, example)
-	all := parse(t, render(t, home, "--values="+values))
-	if all["Ingress "+home+"/"+consentName] == nil || all["Role shop/"+operatorName] == nil {
+	if len(rendered) != 2 {
+		t.Fatalf("there are %d examples", len(rendered))
+	}
+	if rendered[0]["Ingress "+home+"/"+consentName] == nil || rendered[0]["Role shop/"+operatorName] == nil {
 		t.Error("it installs neither pages nor roles of namespaces")
+	}
+	if pod := into[appsv1.Deployment](t, rendered[1], "Deployment "+home+"/"+operatorName).Spec.Template; pod.Labels["example.com/cost-centre"] != "17" || pod.Spec.Containers[0].Resources.Limits.Cpu().String() != "1" {
+		t.Errorf("it installs %v", pod)
 	}
 }
 
