@@ -229,7 +229,8 @@ func (c *installed) uninstall(t *testing.T) {
 	c.kept(t)
 }
 
-// again installs under the same name, which takes up what was kept, and under another, which does so when it is told to.
+// again installs under the same name, which takes up what was kept, and under another and in another namespace, which does so when
+// it is told to.
 func (c *installed) again(t *testing.T) {
 	t.Helper()
 	c.helm(t, "install", release, chartFolder)
@@ -239,6 +240,13 @@ func (c *installed) again(t *testing.T) {
 	}
 	c.helm(t, "uninstall", release)
 	c.helm(t, "install", "other", chartFolder, "--take-ownership")
+	c.kept(t)
+	c.helm(t, "uninstall", "other")
+	elsewhere := []string{"install", release, chartFolder, "--kubeconfig=" + c.kubeconfig, "--namespace=second"}
+	if _, err := run(t, nil, c.program, elsewhere...); err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
+		t.Errorf("another namespace took it over unasked: %v", err)
+	}
+	mustRun(t, c.program, append(elsewhere, "--take-ownership")...)
 	c.kept(t)
 }
 
