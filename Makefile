@@ -128,7 +128,7 @@ image: ## Build the image for amd64 and arm64 into bin/image, without a containe
 installer: helm ## Write dist/install.yaml: the namespace and all that the chart has without values, for kubectl apply. IMAGE=oauth-operator VERSION=dev
 	@mkdir -p dist
 	@{ cat config/manager/namespace.yaml; bin/helm/helm template oauth-operator charts/oauth-operator --namespace oauth-operator-system \
-	  --set image.repository='$(IMAGE)',image.tag='$(VERSION)'; } > dist/install.yaml
+	  --set-string image.repository='$(IMAGE)',image.tag='$(VERSION)'; } > dist/install.yaml
 	@echo "dist/install.yaml installs $(IMAGE):$(VERSION)"
 
 .PHONY: generate

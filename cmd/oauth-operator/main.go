@@ -59,6 +59,7 @@ func main() {
 		return
 	}
 	setLogger(options.verbosity)
+	limitMemory(os.Getenv)
 	serve := run
 	if options.serve == serveConsent {
 		serve = runConsent

@@ -37,10 +37,10 @@ type installed struct {
 	kubeconfig string
 }
 
-func newCluster(t *testing.T) *installed {
+func newCluster(t *testing.T, helm string) *installed {
 	t.Helper()
 	stagetest.Assets(t)
-	c := &installed{program: program(t, "helm"), kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	c := &installed{program: helm, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	var err error
 	if c.Cluster, err = cluster.Start(t.Context(), cluster.Options{}); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,16 @@ func eventually(t *testing.T, what string, try func(context.Context) error) {
 // The life of a release on a real API server: installed, upgraded, removed, installed again. What holds consents stays throughout.
 func TestInstallUpgradeUninstall(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	for version, helm := range helms(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			lifeOfARelease(t, newCluster(t, helm), version)
+		})
+	}
+}
+
+func lifeOfARelease(t *testing.T, c *installed, version string) {
+	t.Helper()
 	c.create(t,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
@@ -110,7 +119,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		return c.admin.Create(ctx, newAccount("acme"))
 	})
 
-	c.upgrade(t)
+	c.upgrade(t, version)
 	c.second(t)
 	c.uninstall(t)
 	c.again(t)
@@ -152,7 +161,7 @@ func (c *installed) awaitDefinitions(t *testing.T) {
 }
 
 // upgrade breaks what is installed first, as an earlier version would differ, and wants all to be as in the chart afterwards.
-func (c *installed) upgrade(t *testing.T) {
+func (c *installed) upgrade(t *testing.T, version string) {
 	t.Helper()
 	definition := &apiextensionsv1.CustomResourceDefinition{}
 	if !c.get(t, definition, "", accounts) {
@@ -164,7 +173,11 @@ func (c *installed) upgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Somebody else has written these fields since: Helm is told that the chart is right.
-	c.helm(t, "upgrade", release, chartFolder, "--force-conflicts", "--set=replicas=3")
+	arguments := []string{"upgrade", release, chartFolder, "--set=replicas=3"}
+	if version == "Helm 4" {
+		arguments = append(arguments, "--force-conflicts") // Helm 3 asks nobody
+	}
+	c.helm(t, arguments...)
 	if !c.get(t, definition, "", accounts) {
 		t.Fatal("there is no definition any more")
 	}
@@ -203,7 +216,8 @@ func (c *installed) uninstall(t *testing.T) {
 	c.kept(t)
 }
 
-// again installs under the same name, which takes up what was kept, and under another, which does so when it is told to.
+// again installs under the same name, which takes up what was kept, and under another and in another namespace, which does so when
+// it is told to.
 func (c *installed) again(t *testing.T) {
 	t.Helper()
 	c.helm(t, "install", release, chartFolder)
@@ -213,6 +227,13 @@ func (c *installed) again(t *testing.T) {
 	}
 	c.helm(t, "uninstall", release)
 	c.helm(t, "install", "other", chartFolder, "--take-ownership")
+	c.kept(t)
+	c.helm(t, "uninstall", "other")
+	elsewhere := []string{"install", release, chartFolder, "--kubeconfig=" + c.kubeconfig, "--namespace=second"}
+	if _, err := run(t, nil, c.program, elsewhere...); err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
+		t.Errorf("another namespace took it over unasked: %v", err)
+	}
+	mustRun(t, c.program, append(elsewhere, "--take-ownership")...)
 	c.kept(t)
 }
 
@@ -230,5 +251,42 @@ func (c *installed) kept(t *testing.T) {
 	}
 	if !c.get(t, &v1alpha1.ConnectedAccount{}, "shop", "acme") {
 		t.Error("the account is gone")
+	}
+}
+
+// What kubectl has installed is taken over by a release, in the way that docs/operations.md has: pods end, and keep first what
+// they have asked for, so that nothing of theirs is mixed with what the chart says. What holds consents stays.
+func TestAReleaseTakesOverWhatKubectlHasInstalled(t *testing.T) {
+	t.Parallel()
+	for version, helm := range helms(t) {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, helm)
+			for _, folder := range []string{"default", "consent"} {
+				mustRun(t, c.Kubectl, "--kubeconfig="+c.kubeconfig, "apply", "-k", filepath.Join(configFolder, folder))
+			}
+			c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: keyring}})
+			c.awaitDefinitions(t)
+			eventually(t, "an account", func(ctx context.Context) error { return c.admin.Create(ctx, newAccount("acme")) })
+
+			install := []string{"install", release, chartFolder, "--kubeconfig=" + c.kubeconfig, "--namespace=" + home, "--set=consent.url=https://oauth.example.com"}
+			if _, err := run(t, nil, helm, install...); err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
+				t.Errorf("it was taken over unasked: %v", err)
+			}
+			mustRun(t, c.Kubectl, "--kubeconfig="+c.kubeconfig, "--namespace="+home, "delete", "deployment", operatorName, consentName)
+			install = append(install, "--take-ownership")
+			if version == "Helm 4" {
+				install = append(install, "--force-conflicts")
+			}
+			mustRun(t, helm, install...)
+			c.kept(t)
+			deployment := &appsv1.Deployment{}
+			if !c.get(t, deployment, home, operatorName) || deployment.Spec.Template.Spec.Containers[0].Env[1].ValueFrom != nil {
+				t.Errorf("the operator still reads the URL where kubectl's did: %v", deployment.Spec.Template.Spec.Containers)
+			}
+			// From then on it is a release like any other.
+			c.helm(t, "upgrade", release, chartFolder, "--set=consent.url=https://oauth.example.com,replicas=3")
+			c.uninstall(t)
+		})
 	}
 }

@@ -68,6 +68,12 @@ func mustRun(t *testing.T, path string, arguments ...string) string {
 	return output
 }
 
+// helms are the versions of Helm that people have. All else is tried with the newest alone, since they render the same.
+func helms(t *testing.T) map[string]string {
+	t.Helper()
+	return map[string]string{"Helm 4": program(t, "helm"), "Helm 3": program(t, "helm3")}
+}
+
 // render is what Helm makes of the chart in a namespace, with arguments that say which values.
 func render(t *testing.T, namespace string, arguments ...string) string {
 	t.Helper()

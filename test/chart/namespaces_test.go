@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/test/cluster"
 	"github.com/oauth-operator/oauth-operator/test/person"
 	"github.com/oauth-operator/oauth-operator/test/stage"
@@ -77,12 +81,124 @@ func TestNamedNamespacesAreEnough(t *testing.T) {
 			return err
 		})
 	}
+	useRights(t, played, consents[0].Name)
 	statusIs(t, played, "shop", "borrowed", `{.status.conditions[?(@.type=="ClientReady")].reason}`, "ClientNotAvailable")
 	if err := operator.Stop(); err != nil {
 		t.Error(err)
 	}
 	statusIs(t, played, elsewhere, "outside", "{.status}", `{"observedGeneration":-1}`) // nobody has looked at it
 	nothingRefused(t, played)
+	everyRightIsUsed(t, played)
+}
+
+// useRights does what an account, its Secret and the keyring see in their lives, and the rest of the test does not: the Secret is
+// edited, put right, and renamed; a key is added; and the account is deleted, once its grant was revoked.
+func useRights(t *testing.T, played *stage.Stage, account string) {
+	t.Helper()
+	admin := func(namespace string, arguments ...string) string {
+		said, err := played.Kubectl(t.Context(), filepath.Join(played.Cluster.Dir, "admin.kubeconfig"), append(arguments, "--namespace="+namespace)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return said
+	}
+	admin("shop", "patch", "secret", account, "--type=merge", `--patch={"data":{"access_token":null}}`)
+	eventually(t, "the token in its Secret", func(ctx context.Context) error {
+		secret, err := played.Secret(ctx, account)
+		if err == nil && len(secret.Data["access_token"]) == 0 {
+			err = errors.New("it is missing")
+		}
+		return err
+	})
+	client := admin("shop", "get", "connectedaccount", account, "--output=jsonpath={.spec.clientRef.name}")
+	endpoint := admin("shop", "get", "oauthclient", client, "--output=jsonpath={.spec.endpoints.token}")
+	admin("shop", "patch", "oauthclient", client, "--type=merge", `--patch={"spec":{"endpoints":{"revocation":"`+strings.TrimSuffix(endpoint, "/token")+`/revoke"}}}`)
+	admin("shop", "patch", "connectedaccount", account, "--type=merge", `--patch={"spec":{"secret":{"name":"renamed"},"deletionPolicy":"Revoke"}}`)
+	eventually(t, "the Secret of the new name alone", func(ctx context.Context) error {
+		_, missing := played.Secret(ctx, "renamed")
+		if _, err := played.Secret(ctx, account); err == nil {
+			missing = errors.New("the earlier one is there")
+		}
+		return missing
+	})
+	statusIs(t, played, "shop", account, "{.metadata.finalizers}", `["oauth-operator.dev/revoke"]`)
+	admin("shop", "annotate", "connectedaccount", account, v1alpha1.AnnotationAllowDelete+"="+account)
+	admin("shop", "delete", "connectedaccount", account, "--timeout=80s")
+
+	keys := admin(home, "get", "secret", keyring, `--template={{index .data "sealing-keyset.json" | base64decode}}`)
+	key := regexp.MustCompile(`"primaryKeyId": *([0-9]+)`).FindStringSubmatch(keys)
+	if key == nil {
+		t.Fatal("the keyring names no key")
+	}
+	admin(home, "annotate", "secret", keyring, v1alpha1.AnnotationRotateKey+"="+key[1])
+	eventually(t, "a new key", func(ctx context.Context) error {
+		said, err := played.Kubectl(ctx, filepath.Join(played.Cluster.Dir, "admin.kubeconfig"), "get", "events", "--namespace="+home,
+			"--field-selector=involvedObject.name="+keyring, "--output=name")
+		if err == nil && said == "" {
+			err = errors.New("nothing is said of it")
+		}
+		return err
+	})
+}
+
+// spared are rights whose use cannot be had at will.
+var spared = map[string]string{
+	"events.k8s.io events patch":          "an event that happens again within minutes counts up",
+	" events patch":                       "the same",
+	"oauth-operator.dev oauthclients get": "whoever may list may read",
+}
+
+// everyRightIsUsed compares what the roles allow, by kind and verb, with what was asked for.
+func everyRightIsUsed(t *testing.T, played *stage.Stage) {
+	t.Helper()
+	events, err := cluster.ReadAudit(played.Cluster.AuditLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, event := range events {
+		if name, ours := strings.CutPrefix(event.User, "system:serviceaccount:"+home+":"); ours {
+			resource := strings.TrimSuffix(event.Resource+"/"+event.Subresource, "/")
+			where := event.Namespace
+			if resource == "namespaces" {
+				where = "" // it counts as one of its own
+			}
+			used[name+": "+where+": "+event.Group+" "+resource+" "+event.Verb] = true
+		}
+	}
+	all := parse(t, render(t, home, "--set=watchNamespaces={shop,billing},consent.url=https://consent.example"))
+	looked := 0
+	for key, where := range map[string]string{
+		"Role shop/" + operatorName: "shop", "Role " + home + "/" + operatorName: home, "ClusterRole " + operatorName: "", "Role shop/" + consentName: "shop",
+	} {
+		role := into[rbacv1.ClusterRole](t, all, key)
+		for _, rule := range role.Rules {
+			for _, right := range rightsOf(rule) {
+				looked++
+				asked := role.Name + ": " + where + ": " + right
+				// API servers from 1.34 on send the list as part of the watch.
+				if _, is := spared[right]; !is && !used[asked] && !used[strings.TrimSuffix(asked, "list")+"watch"] {
+					t.Errorf("nobody has used what %s allows: %s", key, right)
+				}
+			}
+		}
+	}
+	if looked < 25 {
+		t.Errorf("there are only %d rights", looked)
+	}
+}
+
+// rightsOf are the pairs of kind and verb that a rule allows.
+func rightsOf(rule rbacv1.PolicyRule) []string {
+	var rights []string
+	for _, group := range rule.APIGroups {
+		for _, resource := range rule.Resources {
+			for _, verb := range rule.Verbs {
+				rights = append(rights, group+" "+resource+" "+verb)
+			}
+		}
+	}
+	return rights
 }
 
 // A namespace in which there is no role at the moment keeps the others from nothing, and is worked in once there is one.

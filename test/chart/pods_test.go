@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -64,8 +65,13 @@ func restricted(t *testing.T, pod corev1.PodSpec, asImageUser bool) {
 	if diff := cmp.Diff(wantPod, pod.SecurityContext); diff != "" {
 		t.Errorf("the pod's security context:\n%s", diff)
 	}
-	if len(pod.Containers) != 1 || len(pod.InitContainers) != 0 || len(pod.Volumes) != 1 || len(container.VolumeMounts) != 1 || pod.HostNetwork || pod.HostPID {
-		t.Errorf("it has more than one container with one volume: %v", pod)
+	if len(pod.Containers) != 1 || len(pod.InitContainers) != 0 || len(pod.Volumes) != len(container.VolumeMounts) || pod.HostNetwork || pod.HostPID {
+		t.Errorf("it has more than one container with its volumes: %v", pod)
+	}
+	for _, volume := range pod.Volumes {
+		if volume.EmptyDir == nil && volume.Secret == nil && volume.ConfigMap == nil || volume.EmptyDir != nil && volume.Name != "state" {
+			t.Errorf("it has the volume %v", volume)
+		}
 	}
 }
 
@@ -88,9 +94,128 @@ func TestPodsArePlacedAsTheValuesSay(t *testing.T) {
 			t.Errorf("%s: %+v", name, budget.Spec)
 		}
 	}
-	spread := into[appsv1.Deployment](t, parse(t, render(t, home)), "Deployment "+home+"/"+operatorName).Spec.Template
-	if constraint := spread.Spec.TopologySpreadConstraints[0]; constraint.WhenUnsatisfiable != corev1.ScheduleAnyway || !selects(constraint.LabelSelector.MatchLabels, spread.Labels) {
-		t.Errorf("replicas are spread by %+v", constraint)
+	// Without a selector, each is spread apart from its own kind.
+	for when, arguments := range map[corev1.UnsatisfiableConstraintAction][]string{
+		corev1.ScheduleAnyway: nil,
+		corev1.DoNotSchedule:  {"--set=topologySpreadConstraints[0].maxSkew=1,topologySpreadConstraints[0].topologyKey=zone,topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule"},
+	} {
+		all := parse(t, render(t, home, append(arguments, "--set=consent.url=https://oauth.example.com")...))
+		for _, name := range []string{operatorName, consentName} {
+			spread := into[appsv1.Deployment](t, all, "Deployment "+home+"/"+name).Spec.Template
+			if constraint := spread.Spec.TopologySpreadConstraints[0]; constraint.WhenUnsatisfiable != when || constraint.LabelSelector.MatchLabels["app.kubernetes.io/name"] != name {
+				t.Errorf("replicas of %s are spread by %+v", name, constraint)
+			}
+		}
+	}
+}
+
+// The process asks the API server before it answers a probe, twice, for half a minute each. Whoever is killed in between begins
+// anew, for ever, and asks all the more.
+func TestTheStartIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	const start = time.Minute
+	for _, values := range [][]string{nil, {"--values=testdata/everything.yaml"}} {
+		container := into[appsv1.Deployment](t, parse(t, render(t, home, values...)), "Deployment "+home+"/"+operatorName).Spec.Template.Spec.Containers[0]
+		probe := container.StartupProbe
+		if probe == nil || time.Duration(probe.PeriodSeconds*probe.FailureThreshold)*time.Second <= start || probe.HTTPGet.Path != container.LivenessProbe.HTTPGet.Path {
+			t.Errorf("%v: the container is started anew after %+v", values, probe)
+		}
+		if container.LivenessProbe.TimeoutSeconds < 5 || container.ReadinessProbe.TimeoutSeconds < 5 {
+			t.Errorf("%v: a busy machine is taken for a dead process: %+v", values, container.LivenessProbe)
+		}
+	}
+}
+
+// Whoever demands labels or annotations of all that is in a cluster has them. What the chart finds things by stays.
+func TestCommonLabelsAndAnnotations(t *testing.T) {
+	t.Parallel()
+	arguments := []string{"--values=testdata/everything.yaml", "--set=prometheusRule.enabled=true,dashboard.enabled=true",
+		`--set=commonLabels.app\.kubernetes\.io/part-of=other,commonAnnotations.helm\.sh/resource-policy=delete`}
+	all := parse(t, render(t, home, arguments...))
+	for key, object := range all {
+		labels, annotations := object.GetLabels(), object.GetAnnotations()
+		if labels["example.com/cost-centre"] != "17" || annotations["example.com/owner"] != "platform" || labels["app.kubernetes.io/part-of"] != "oauth-operator" {
+			t.Errorf("%s has the labels %v and the annotations %v", key, labels, annotations)
+		}
+		if object.GetKind() == "CustomResourceDefinition" && (annotations["helm.sh/resource-policy"] != "keep" ||
+			annotations["argocd.argoproj.io/sync-options"] != "Prune=false,Delete=false" || annotations["kustomize.toolkit.fluxcd.io/prune"] != "disabled") {
+			t.Errorf("%s goes with the release, the Application or the Kustomization: %v", key, annotations)
+		}
+		if object.GetKind() == "Deployment" {
+			pod := into[appsv1.Deployment](t, all, key).Spec.Template
+			if pod.Labels["example.com/cost-centre"] != "17" || pod.Labels["app.kubernetes.io/name"] != object.GetName() {
+				t.Errorf("the pods of %s have the labels %v", key, pod.Labels)
+			}
+		}
+	}
+	if len(all) < 40 {
+		t.Errorf("there are only %d objects", len(all))
+	}
+}
+
+// What platforms add to containers, and how Services and Deployments are to be.
+func TestWhatPlatformsAdd(t *testing.T) {
+	t.Parallel()
+	all := parse(t, render(t, home, "--values=testdata/everything.yaml"))
+	for _, name := range []string{operatorName, consentName} {
+		spec := into[appsv1.Deployment](t, all, "Deployment "+home+"/"+name).Spec
+		container := spec.Template.Spec.Containers[0]
+		environment := map[string]corev1.EnvVar{}
+		for _, variable := range container.Env {
+			environment[variable.Name] = variable
+		}
+		if limit := environment["MEMORY_LIMIT"].ValueFrom; limit == nil || limit.ResourceFieldRef.Resource != "limits.memory" {
+			t.Errorf("%s is not told how much memory it may use: %v", name, container.Env)
+		}
+		if environment["GODEBUG"].Value != "tlsmlkem=0" || environment["NODE"].ValueFrom == nil || len(environment) != len(container.Env) {
+			t.Errorf("%s has the environment %v", name, container.Env)
+		}
+		if *spec.RevisionHistoryLimit != 3 || spec.Strategy.RollingUpdate.MaxSurge.IntValue() != 0 || container.LivenessProbe.FailureThreshold != 6 {
+			t.Errorf("%s: %+v", name, spec)
+		}
+	}
+	operator := into[appsv1.Deployment](t, all, "Deployment "+home+"/"+operatorName).Spec.Template.Spec
+	if operator.Volumes[1].ConfigMap.Name != "company-roots" || !slices.ContainsFunc(operator.Containers[0].Env, func(variable corev1.EnvVar) bool {
+		return variable.Name == "SSL_CERT_DIR" && variable.Value == operator.Containers[0].VolumeMounts[1].MountPath
+	}) {
+		t.Errorf("authorities are not where they are looked for: %+v", operator)
+	}
+	for name, wanted := range map[string]string{"oauth-operator-metrics": "", consentName: "custom"} {
+		service := into[corev1.Service](t, all, "Service "+home+"/"+name)
+		if *service.Spec.IPFamilyPolicy != corev1.IPFamilyPolicyPreferDualStack || service.Spec.IPFamilies[0] != corev1.IPv6Protocol || service.Annotations["example.com/health"] != wanted {
+			t.Errorf("%+v", service)
+		}
+	}
+	monitor := toYAML(t, all["ServiceMonitor "+home+"/"+operatorName].Object["spec"])
+	for _, wanted := range []string{"scrapeTimeout: 10s", "regex: oauth_operator_account_.*", "targetLabel: cluster"} {
+		if !strings.Contains(monitor, wanted) {
+			t.Errorf("the ServiceMonitor has no %q:\n%s", wanted, monitor)
+		}
+	}
+}
+
+// Numbers reach the operator as numbers, whether they come from a file or a flag.
+func TestLargeNumbers(t *testing.T) {
+	t.Parallel()
+	spec := into[appsv1.Deployment](t, parse(t, render(t, home, "--values=testdata/numbers.yaml")), "Deployment "+home+"/"+operatorName).Spec
+	arguments := spec.Template.Spec.Containers[0].Args
+	for _, wanted := range []string{"--max-accounts-per-namespace=1000000", "--kube-api-qps=100000", "--kube-api-burst=2000000"} {
+		if !slices.Contains(arguments, wanted) {
+			t.Errorf("there is no %s: %v", wanted, arguments)
+		}
+	}
+	if *spec.Template.Spec.TerminationGracePeriodSeconds != 1000000 || *spec.RevisionHistoryLimit != 0 {
+		t.Errorf("%+v", spec)
+	}
+}
+
+// What somebody says of storage holds; what they leave out is the journal's.
+func TestStorageOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	spec := into[appsv1.Deployment](t, parse(t, render(t, home, "--set=resources.requests.ephemeral-storage=1Gi,resources.limits.cpu=2")), "Deployment "+home+"/"+operatorName).Spec
+	resources := spec.Template.Spec.Containers[0].Resources
+	if resources.Requests.StorageEphemeral().String() != "1Gi" || resources.Requests.Cpu().String() != "50m" || resources.Limits.Cpu().String() != "2" {
+		t.Errorf("%+v", resources)
 	}
 }
 

@@ -123,7 +123,8 @@ func (o *Operator) Ready(ctx context.Context) bool {
 // front's, where the stage has one.
 func (s *Stage) environmentOf(deployment *appsv1.Deployment) ([]string, error) {
 	var environment []string
-	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
+	container := deployment.Spec.Template.Spec.Containers[0]
+	for _, variable := range container.Env {
 		value := variable.Value
 		// Where the front is, nobody has known when the Deployment was written.
 		if variable.Name == consentURLVariable && s.Front != nil {
@@ -132,6 +133,10 @@ func (s *Stage) environmentOf(deployment *appsv1.Deployment) ([]string, error) {
 		}
 		if from := variable.ValueFrom; from != nil {
 			if from.ConfigMapKeyRef != nil && ptr.Deref(from.ConfigMapKeyRef.Optional, false) {
+				continue
+			}
+			if from.ResourceFieldRef != nil && from.ResourceFieldRef.Resource == "limits.memory" {
+				environment = append(environment, fmt.Sprintf("%s=%d", variable.Name, container.Resources.Limits.Memory().Value()))
 				continue
 			}
 			if from.FieldRef == nil || from.FieldRef.FieldPath != "metadata.namespace" {

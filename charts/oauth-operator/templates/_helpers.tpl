@@ -1,10 +1,39 @@
 {{- /* The names are fixed: the operator looks for its lease and its keyring by them, and one installation serves a cluster,
 since there is one status to write. docs/adr/0024 says why. */ -}}
 
+{{- /* What every object bears, besides what it is: the labels of the release, which no value takes the place of. */ -}}
 {{- define "oauth-operator.commonLabels" -}}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: oauth-operator
+{{- $ours := dict
+  "app.kubernetes.io/instance" .Release.Name
+  "app.kubernetes.io/version" (.Chart.AppVersion | replace "+" "_" | trunc 63)
+  "app.kubernetes.io/part-of" "oauth-operator"
+}}
+{{- toYaml (merge (dict) $ours (.Values.commonLabels | default dict)) }}
+{{- end }}
+
+{{- /* metadata writes that of an object in the namespace of the release. In: root, name; part, which is whose it is, if that is not
+its name; labels and annotations to add. */ -}}
+{{- define "oauth-operator.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- $whose := dict "app.kubernetes.io/name" (.part | default .name) }}
+  {{- toYaml (merge (dict) $whose (include "oauth-operator.commonLabels" .root | fromYaml) (.labels | default dict)) | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* podMetadata writes that of a pod. Selectors go by its name, so no value takes the place of that. In: root, name. */ -}}
+{{- define "oauth-operator.podMetadata" -}}
+labels:
+  {{- $values := .root.Values }}
+  {{- toYaml (merge (dict "app.kubernetes.io/name" .name) ($values.podLabels | default dict) ($values.commonLabels | default dict)) | nindent 2 }}
+{{- with $values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "oauth-operator.image" -}}
@@ -44,10 +73,40 @@ namespace of the release takes the place of the one that is written there. In: r
 {{- $metadata := .object.metadata }}
 {{- $labels := merge (dict) ($metadata.labels | default dict) (include "oauth-operator.commonLabels" .root | fromYaml) }}
 {{- $_ := set $metadata "labels" $labels }}
-{{- with .annotations }}
-{{- $_ := set $metadata "annotations" (merge (dict) . ($metadata.annotations | default dict)) }}
+{{- with merge (dict) (.annotations | default dict) ($metadata.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
+{{- $_ := set $metadata "annotations" . }}
 {{- end }}
 {{- toYaml .object }}
+{{- end }}
+
+{{- /* How a Deployment goes from one version to the next. */ -}}
+{{- define "oauth-operator.rollout" -}}
+revisionHistoryLimit: {{ int64 .Values.revisionHistoryLimit }}
+{{- with .Values.strategy }}
+strategy: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* environment writes the variables of all containers: how much memory they may use, of which the Go runtime takes nine
+tenths, and what the values add. */ -}}
+{{- define "oauth-operator.environment" -}}
+- name: MEMORY_LIMIT
+  valueFrom:
+    resourceFieldRef:
+      resource: limits.memory
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* families writes which addresses a Service has. */ -}}
+{{- define "oauth-operator.families" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: {{- toYaml . | nindent 0 }}
+{{- end }}
 {{- end }}
 
 {{- /* What restricted pods have to say of themselves. */ -}}
@@ -83,16 +142,12 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .root.Values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- $itself := dict "labelSelector" (dict "matchLabels" (dict "app.kubernetes.io/name" .name)) }}
+{{- $usual := dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" }}
 topologySpreadConstraints:
-{{- with .root.Values.topologySpreadConstraints }}
-  {{- toYaml . | nindent 2 }}
-{{- else }}
-- maxSkew: 1
-  topologyKey: kubernetes.io/hostname
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector:
-    matchLabels:
-      app.kubernetes.io/name: {{ .name }}
+{{- range .root.Values.topologySpreadConstraints | default (list $usual) }}
+{{- /* Without a selector it is about the pod's own kind. */}}
+- {{ toYaml (ternary . (merge (dict) . $itself) (hasKey . "labelSelector")) | indent 2 | trim }}
 {{- end }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}

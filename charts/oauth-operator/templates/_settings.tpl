@@ -1,5 +1,7 @@
 {{- /* settings writes the flags that the values name. */ -}}
 {{- define "oauth-operator.settings" -}}
+{{- /* With all its lines commented out, it is nothing at all. */ -}}
+{{- $settings := .Values.settings | default dict }}
 {{- $flags := dict
   "maxConcurrentReconciles" "max-concurrent-reconciles"
   "maxConcurrentRequests" "max-concurrent-requests"
@@ -10,15 +12,16 @@
   "takeoverWait" "takeover-wait"
   "verbosity" "v"
 }}
+{{- /* As JSON has it: a number of a file would be printed as 1e+06 otherwise. */ -}}
 {{- range $value, $flag := $flags }}
-{{- if hasKey $.Values.settings $value }}
-- --{{ $flag }}={{ get $.Values.settings $value | toString }}
+{{- if hasKey $settings $value }}
+- --{{ $flag }}={{ get $settings $value | toJson | trimAll "\"" }}
 {{- end }}
 {{- end }}
-{{- with .Values.settings.allowCIDRs }}
+{{- with $settings.allowCIDRs }}
 - --allow-cidrs={{ join "," . }}
 {{- end }}
-{{- if .Values.settings.insecureAllowLoopback }}
+{{- if $settings.insecureAllowLoopback }}
 - --insecure-allow-loopback
 {{- end }}
 {{- end }}
