@@ -100,7 +100,7 @@ func (v accountView) expiresCell(now time.Time) cell {
 
 func (v accountView) refreshCell(now time.Time) cell {
 	switch {
-	case v.NextRefreshTime == nil:
+	case v.NextRefreshTime == nil, v.Reason == v1alpha1.ReasonRefreshTokenRejected, v.Reason == v1alpha1.ReasonRefreshTokenLost:
 		return cell{"-", faint}
 	case !now.Before(v.NextRefreshTime.Time):
 		return cell{"now", plain}
