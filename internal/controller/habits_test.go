@@ -29,12 +29,12 @@ import (
 // without a capital, names the tenant in its answer, for a header of its API, and spends a refresh token by its use.
 const (
 	freightID       = "freight client"
-	freightSecret   = "s3cr:t/+%"
 	freightAudience = "https://api.freight.example"
 )
 
 type freight struct {
 	*httptest.Server
+	secret string // of characters that mean something in a header or a form
 
 	mu      sync.Mutex
 	issued  int
@@ -43,7 +43,7 @@ type freight struct {
 }
 
 func newFreight() *freight {
-	f := &freight{good: map[string]bool{}}
+	f := &freight{good: map[string]bool{}, secret: fmt.Sprintf("planted:/+%% %d", time.Now().UnixNano())}
 	f.Server = httptest.NewTLSServer(http.HandlerFunc(f.serve))
 	DeferCleanup(f.Close)
 	return f
@@ -53,11 +53,9 @@ func (f *freight) serve(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	refreshes, fault := f.fault(r)
-	w.Header().Set("Content-Type", "application/json")
 	if fault != "" {
 		f.refused = append(f.refused, fault)
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = fmt.Fprintf(w, `{"error":%q}`, fault)
+		reply(w, http.StatusBadRequest, map[string]any{"error": fault})
 		return
 	}
 	f.issued++
@@ -69,7 +67,17 @@ func (f *freight) serve(w http.ResponseWriter, r *http.Request) {
 		next := fmt.Sprintf("refresh-%d", f.issued)
 		f.good[next], answer["refresh_token"] = true, next
 	}
-	_ = json.NewEncoder(w).Encode(answer)
+	reply(w, http.StatusOK, answer)
+}
+
+func reply(w http.ResponseWriter, status int, body map[string]any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // texts and numbers only: it cannot be
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // whoever has hung up has no use for it
 }
 
 // fault is why the request is refused. An answer to a person's code or a refresh token brings a refresh token.
@@ -77,7 +85,7 @@ func (f *freight) fault(r *http.Request) (refreshes bool, fault string) {
 	id, password, basic := r.BasicAuth()
 	id, idErr := url.QueryUnescape(id)
 	password, passwordErr := url.QueryUnescape(password)
-	if !basic || idErr != nil || passwordErr != nil || id != freightID || password != freightSecret || r.PostFormValue("client_secret") != "" {
+	if !basic || idErr != nil || passwordErr != nil || id != freightID || password != f.secret || r.PostFormValue("client_secret") != "" {
 		return false, "invalid_client"
 	}
 	switch grant, spent := r.PostFormValue("grant_type"), r.PostFormValue("refresh_token"); {
@@ -139,7 +147,7 @@ spec:
 			Namespace: s.namespace, Name: "freight-client", Labels: map[string]string{v1alpha1.LabelCredential: "true"},
 			Annotations: map[string]string{v1alpha1.AnnotationHosts: strings.TrimPrefix(f.URL, "https://")},
 		},
-		StringData: map[string]string{"client_secret": freightSecret, "ca.crt": pemOf(f.Certificate())},
+		StringData: map[string]string{"client_secret": f.secret, "ca.crt": pemOf(f.Certificate())},
 	}, owner, connected
 }
 
