@@ -385,7 +385,9 @@ func TestWhatADoctorSaysOfARefusal(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	if next := viewOf(sampleAccount("acme", refused), present()).refreshCell(present()).text; next != "-" {
-		t.Errorf("a refused refresh token is to be used %s", next)
+	for name, change := range map[string]func(*v1alpha1.ConnectedAccount){"refused": refused, "none": tokenless} {
+		if next := viewOf(sampleAccount("acme", change), present()).refreshCell(present()).text; next != "-" {
+			t.Errorf("a refresh token that is %s is to be used %s", name, next)
+		}
 	}
 }

@@ -71,11 +71,16 @@ func withoutEcho(findings []finding) []finding {
 
 // ending finds a consent that brought no refresh token, and so ends with its access token, while nobody complains yet.
 func ending(account *v1alpha1.ConnectedAccount) []finding {
-	status, authorized := account.Status, meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionAuthorized)
-	if authorized == nil || authorized.Status != metav1.ConditionTrue || status.ConsentDueTime == nil || !status.ConsentDueTime.Equal(status.ExpirationTime) {
+	authorized := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionAuthorized)
+	if authorized == nil || authorized.Status != metav1.ConditionTrue || !endsWithItsToken(account) {
 		return nil
 	}
 	return []finding{{Level: levelWarning, What: "no refresh token", Message: authorized.Message, Actor: actorClient}}
+}
+
+func endsWithItsToken(account *v1alpha1.ConnectedAccount) bool {
+	due := account.Status.ConsentDueTime
+	return due != nil && due.Equal(account.Status.ExpirationTime)
 }
 
 // notLooked finds an account, or a change of it, that the operator has not looked at.
