@@ -203,13 +203,19 @@ func (s *spend) describeCode(facts *lifecycle.Facts, template seal.Credential) {
 // extracts notes what is to be taken out of the reply, whatever the client says by then.
 func (s *spend) extracts(owner *v1alpha1.OAuthClient) {
 	s.receipt.Identity = string(owner.Spec.TokenResponse.Identity.Pointer)
+	s.receipt.Captures = answerCaptures(owner)
+}
+
+// answerCaptures are the values of an answer that the client wants.
+func answerCaptures(owner *v1alpha1.OAuthClient) (all []seal.ReceiptCapture) {
 	for _, each := range owner.Spec.TokenResponse.Capture {
-		capture := seal.ReceiptCapture{Pointer: string(each.Pointer), Key: string(each.Key), URL: each.Format == v1alpha1.CaptureURL}
+		wanted := seal.ReceiptCapture{Pointer: string(each.Pointer), Key: string(each.Key), URL: each.Format == v1alpha1.CaptureURL}
 		for _, host := range each.Hosts {
-			capture.Hosts = append(capture.Hosts, string(host))
+			wanted.Hosts = append(wanted.Hosts, string(host))
 		}
-		s.receipt.Captures = append(s.receipt.Captures, capture)
+		all = append(all, wanted)
 	}
+	return all
 }
 
 // sameSubject finds the answer to a refresh that is about somebody else than before. Its access token is not used; its refresh
@@ -264,8 +270,13 @@ func (s *spend) complete(credential *seal.Credential, reply oauth.Reply, answer 
 	if !credential.GrantTime.IsZero() && credential.GrantedScopes == nil && scopesLegible(answer) {
 		credential.GrantedScopes = slices.Concat([]string{}, credential.Scopes) // the first answer that tells
 	}
+	capture(credential, reply, s.receipt.Captures, s.clientSecret)
+}
+
+// capture takes out of a reply what the client wants, over what was captured before. A secret is never captured.
+func capture(credential *seal.Credential, reply oauth.Reply, captures []seal.ReceiptCapture, clientSecret secret.Value) {
 	var wanted []oauth.Capture
-	for _, each := range s.receipt.Captures {
+	for _, each := range captures {
 		wanted = append(wanted, oauth.Capture(each))
 	}
 	values, _ := reply.Captured(wanted)
@@ -274,7 +285,7 @@ func (s *spend) complete(credential *seal.Credential, reply oauth.Reply, answer 
 		captured = map[string]string{}
 	}
 	maps.Copy(captured, values)
-	secrets := []secret.Value{credential.RefreshToken, s.clientSecret}
+	secrets := []secret.Value{credential.RefreshToken, clientSecret}
 	maps.DeleteFunc(captured, func(_, value string) bool {
 		return slices.ContainsFunc(secrets, func(one secret.Value) bool { return !one.Empty() && strings.Contains(value, one.Reveal()) })
 	})

@@ -47,7 +47,12 @@ func (r *AccountReconciler) obtain(ctx context.Context, facts *lifecycle.Facts, 
 	}
 	started := r.Clock.Now()
 	r.memory.update(facts.Account, func(m *accountMemory) { m.lastAttempt = started })
-	answer, err := ready.transport.Exchange(ctx, ready.registration, oauth.GrantRequest{Grant: oauth.GrantClientCredentials, Scopes: plan.Scopes})
+	request := oauth.GrantRequest{Grant: oauth.GrantClientCredentials, Scopes: plan.Scopes}
+	reply, err := ready.transport.Ask(ctx, ready.registration, request)
+	var answer oauth.Answer
+	if err == nil {
+		answer, err = reply.Judge(request.Grant)
+	}
 	r.answered(ctx, facts, err, r.Clock.Since(started))
 	if err != nil {
 		return exchanged{failure: failureOf(ctx, err)}, nil
@@ -58,6 +63,7 @@ func (r *AccountReconciler) obtain(ctx context.Context, facts *lifecycle.Facts, 
 	template := r.templateOf(facts, plan, ready.registration)
 	template.Lineage = string(uuid.NewUUID())
 	credential := completed(template, answer, lifecycle.DefaultLifetime(facts.Client))
+	capture(&credential, reply, answerCaptures(facts.Client), ready.registration.ClientSecret)
 	err = r.settle(ctx, facts, &outcome{credential: &credential})
 	failure, err := r.notKept(ctx, facts, err)
 	return exchanged{kept: failure == nil && err == nil, failure: failure}, err

@@ -264,10 +264,11 @@ func consentDue(f *Facts, now time.Time) *Finding {
 	if announce.IsZero() || now.Before(announce) {
 		return nil
 	}
-	return &Finding{
-		v1alpha1.ConditionAuthorized, v1alpha1.ReasonConsentDue,
-		"the grant ends soon (status.consentDueTime), and refreshing does not prolong it: " + consentWay(f),
+	why := "the grant ends soon (status.consentDueTime), and refreshing does not prolong it: "
+	if !f.Credential.HasRefreshToken {
+		why = noRefreshToken + ". Then "
 	}
+	return &Finding{v1alpha1.ConditionAuthorized, v1alpha1.ReasonConsentDue, why + consentWay(f)}
 }
 
 // idleDue is when a refresh token must be used so that it does not end for being idle; zero: never.

@@ -550,6 +550,12 @@ func consentStates() []health {
 
 func TestWhatIsSaidOfAConsentIsWhatToDo(t *testing.T) {
 	t.Parallel()
+	came := func(code, reason string) func(*lifecycle.Facts) {
+		return func(f *lifecycle.Facts) {
+			f.Account.Status.Authorization.LastOutcome = v1alpha1.AuthorizationOutcome{Result: v1alpha1.AuthorizationRejected, Error: code, Reason: reason}
+		}
+	}
+	tokenless := func(f *lifecycle.Facts) { f.Credential.HasRefreshToken, f.Credential.Fingerprint = false, "" }
 	for name, test := range map[string]struct {
 		account func(*lifecycle.Facts) lifecycle.Done
 		says    []string
@@ -566,6 +572,12 @@ func TestWhatIsSaidOfAConsentIsWhatToDo(t *testing.T) {
 		"how to approve of a quote":         {with(connected, approves, func(f *lifecycle.Facts) { f.Credential.Identity = "o'neill" }), []string{`approve='o'\''neill'`}},
 		"how to approve of nobody":          {with(connected, approves, nameless), []string{"approve='consent/2'"}},
 		"which scopes are missing":          {with(connected, func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }), []string{"scopes write", "status.authorizationURL"}},
+		"why it came to nothing": {with(inviting, came("invalid_request", "the provider answered with the error invalid_request")), []string{
+			"invalid_request", "authorizationRequest", "status.authorizationURL",
+		}},
+		"and why the code did not":                    {with(inviting, came("", "the secret is wrong")), []string{"the secret is wrong. Have the person"}},
+		"what to ask for where no refresh token came": {with(connected, tokenless), []string{"offline_access", "authorizationRequest.parameters"}},
+		"and when the access ends":                    {with(connected, tokenless, usedUp), []string{"offline_access", "status.authorizationURL"}},
 	} {
 		f := inviting()
 		test.account(f)

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -101,6 +102,8 @@ func authorization(f *Facts) *Finding {
 		}
 	case !holdsRefreshToken(f) && subjectChanged(f) != nil:
 		return subjectChanged(f)
+	case !holdsRefreshToken(f) && consents(f) && f.Account.Status.Authorization.LastOutcome.Result == v1alpha1.AuthorizationRejected:
+		return required("the last consent came to nothing: " + rejection(f) + ". " + sentence(consentWay(f)))
 	case !holdsRefreshToken(f) && consents(f):
 		return required("nobody has consented yet, or the grant has ended: " + consentWay(f))
 	case !holdsRefreshToken(f):
@@ -121,6 +124,21 @@ func authorization(f *Facts) *Finding {
 func enduring(f *Facts) bool {
 	held := f.Credential
 	return held.State == CredentialHeld && held.HasAccessToken && !held.HasRefreshToken && !held.GrantTime.IsZero()
+}
+
+// noRefreshToken is what to do where a consent ends with its access token.
+const noRefreshToken = "there is no refresh token, so the access ends with the access token (status.expirationTime). " +
+	"Have the OAuthClient ask for one as the provider documents it, mostly by the scope offline_access or by one of spec.authorizationRequest.parameters"
+
+// rejection is why the last consent came to nothing, and what to look at where the provider did not take our request.
+func rejection(f *Facts) string {
+	last := f.Account.Status.Authorization.LastOutcome
+	switch last.Error {
+	case "invalid_request", "invalid_scope", "unauthorized_client", "unsupported_response_type":
+		return last.Reason + "; check scopes and authorizationRequest of the OAuthClient, and its registration at the provider"
+	default:
+		return cmp.Or(last.Reason, "the code brought no token")
+	}
 }
 
 // linkHint says where a person can authorize, where there is such a place.
@@ -164,8 +182,10 @@ func authorizedMessage(f *Facts) (reason, message string) {
 		return v1alpha1.ReasonAuthorized, fmt.Sprintf(
 			"the account holds a refresh token. Another one waits in the Secret %s, and is imported when this grant ends; to give this grant up for it: kubectl annotate --overwrite connectedaccount -n %s %s %s=%d",
 			f.Account.Spec.ImportRefreshTokenRef.Name, f.Account.Namespace, f.Account.Name, v1alpha1.AnnotationReplaceGrant, f.Credential.GrantSequence)
-	case enduring(f):
+	case enduring(f) && f.Credential.ExpirationTime.IsZero():
 		return v1alpha1.ReasonAuthorized, "the account holds an access token that a person has consented to; there is no refresh token"
+	case enduring(f):
+		return v1alpha1.ReasonAuthorized, "the account holds an access token that a person has consented to; " + noRefreshToken
 	default:
 		return v1alpha1.ReasonAuthorized, "the account holds a refresh token"
 	}

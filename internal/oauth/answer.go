@@ -164,7 +164,10 @@ func errorAnswer(r *reply, found fields, grant GrantType) *Error {
 		class = Throttled
 	}
 	reason := reasonFor(class)
-	if class == RefreshTokenRejected && saysInProcess(r.body) {
+	switch {
+	case class == RequestRejected && (code == "invalid_scope" || code == "insufficient_scope"):
+		reason = reasonScopeRefused
+	case class == RefreshTokenRejected && saysInProcess(r.body):
 		class, reason = OutcomeUnknown, reasonInProcess
 	}
 	failure := r.failure(class, reason)
@@ -206,6 +209,8 @@ func statusAnswer(r *reply, grant GrantType) *Error {
 		return r.failure(ClientRejected, reasonUnauthorized)
 	case r.status == http.StatusRequestTimeout, r.status >= 500:
 		return r.failure(OutcomeUnknown, reasonServer)
+	case r.status == http.StatusNotFound:
+		return r.failure(RequestRejected, reasonNotThere)
 	default:
 		return r.failure(RequestRejected, reasonRequest)
 	}

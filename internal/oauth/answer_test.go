@@ -1,7 +1,9 @@
 package oauth_test
 
 import (
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,5 +133,30 @@ func TestWholeAnswer(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"contact", "invoices"}, got.Scopes()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What somebody has got wrong in YAML shows as a refusal: it says what to look at.
+func TestARefusalSaysWhatToCheck(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		says   string
+	}{
+		"a scope with a typo":           {400, `{"error":"invalid_scope"}`, "check those of client and account"},
+		"a secret in the wrong place":   {401, `{"error":"invalid_client"}`, "authentication method"},
+		"the same, without a word":      {401, ``, "authentication method"},
+		"no audience":                   {400, `{"error":"invalid_request"}`, "such as an audience"},
+		"no audience, by another code":  {400, `{"error":"invalid_target"}`, "such as an audience"},
+		"another path":                  {404, `<html>Not found</html>`, "check its path"},
+		"another path, told in JSON":    {404, `{"message":"no such route"}`, "check its path"},
+		"a path that is known, refused": {404, `{"error":"invalid_scope"}`, "check those of client and account"},
+	} {
+		_, err := oauth.Judge(test.status, http.Header{"Content-Type": {"application/json"}}, []byte(test.body), oauth.GrantClientCredentials, start())
+		var failure *oauth.Error
+		if !errors.As(err, &failure) || !strings.Contains(failure.Reason, test.says) {
+			t.Errorf("%s: %q is not said: %v", name, test.says, err)
+		}
 	}
 }

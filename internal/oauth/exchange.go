@@ -15,22 +15,27 @@ import (
 // a request, and a server that never ends a handshake, must not cost a connection for ever.
 const maxHold = 2 * time.Minute
 
-// Exchange sends one token request, once, and judges the answer: Ready, Send and Judge in one. Every error is an
+// Exchange sends one token request, once, and judges the answer: Ask and Judge in one. Every error is an
 // *Error. An error comes with an empty Answer, or with one that holds nothing but a refresh token; see Reply.Judge.
-//
-// The request is never repeated here, on no error and on no connection. What is left of ctx and the registration's
-// timeout, whichever ends first, bounds the whole exchange.
 func (c *Client) Exchange(ctx context.Context, reg Registration, req GrantRequest) (Answer, error) {
-	started := c.clock.Now()
-	ready, err := c.Ready(ctx, reg, req)
-	if err != nil {
-		return Answer{}, err
-	}
-	reply, err := ready.Send(ctx, started, reg.timeout())
+	reply, err := c.Ask(ctx, reg, req)
 	if err != nil {
 		return Answer{}, err
 	}
 	return reply.Judge(req.Grant)
+}
+
+// Ask sends one token request, once, and returns what came back, unread: Ready and Send in one. Every error is an *Error.
+//
+// The request is never repeated here, on no error and on no connection. What is left of ctx and the registration's
+// timeout, whichever ends first, bounds the whole exchange.
+func (c *Client) Ask(ctx context.Context, reg Registration, req GrantRequest) (Reply, error) {
+	started := c.clock.Now()
+	ready, err := c.Ready(ctx, reg, req)
+	if err != nil {
+		return Reply{}, err
+	}
+	return ready.Send(ctx, started, reg.timeout())
 }
 
 // Request is a token request that has a connection in hand and of which not a byte was written. It is sent once or

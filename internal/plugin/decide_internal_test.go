@@ -350,3 +350,44 @@ func TestWhatThereIsToAccept(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatADoctorSaysOfARefusal(t *testing.T) {
+	t.Parallel()
+	ending := metav1.NewTime(present().Add(time.Minute))
+	tokenless := func(a *v1alpha1.ConnectedAccount) {
+		a.Status.ExpirationTime, a.Status.ConsentDueTime = &ending, &ending
+		setCondition(a, "Authorized", metav1.ConditionTrue, "Authorized", "there is no refresh token")
+	}
+	refused := failed("Authorized", "RefreshTokenRejected", "follow the link", metav1.ConditionTrue)
+	for name, c := range map[string]struct {
+		changes []func(*v1alpha1.ConnectedAccount)
+		want    []string // level, what, actor
+	}{
+		"a refused refresh token is said once": {
+			[]func(*v1alpha1.ConnectedAccount){refused, failed("Refreshed", "RequestRejected", "invalid_grant", metav1.ConditionTrue)},
+			[]string{"warning RefreshTokenRejected " + actorOwner},
+		},
+		"a refused request is the client's": {
+			[]func(*v1alpha1.ConnectedAccount){failed("Refreshed", "RequestRejected", "invalid_scope", metav1.ConditionFalse)},
+			[]string{"fault RequestRejected " + actorClient},
+		},
+		"a certificate is the client's owner's to mend": {
+			[]func(*v1alpha1.ConnectedAccount){failed("Refreshed", "ServerUnreachable", "name the authority in tls.caRef", metav1.ConditionFalse)},
+			[]string{"fault ServerUnreachable " + actorReach},
+		},
+		"a consent that ends with its token": {[]func(*v1alpha1.ConnectedAccount){tokenless}, []string{"warning no refresh token " + actorClient}},
+	} {
+		var got []string
+		for _, one := range examine(&accountFacts{account: sampleAccount("acme", c.changes...), owner: sampleClient()}, present()).Findings {
+			got = append(got, string(one.Level)+" "+one.What+" "+one.Actor)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for name, change := range map[string]func(*v1alpha1.ConnectedAccount){"refused": refused, "none": tokenless} {
+		if next := viewOf(sampleAccount("acme", change), present()).refreshCell(present()).text; next != "-" {
+			t.Errorf("a refresh token that is %s is to be used %s", name, next)
+		}
+	}
+}

@@ -34,6 +34,7 @@ func examine(f *accountFacts, now time.Time) section {
 		}
 		result.Findings = append(result.Findings, judge(f, condition, view.Ready)...)
 	}
+	result.Findings = append(withoutEcho(result.Findings), ending(f.account)...)
 	// What waits for something else is no finding of its own.
 	if slices.ContainsFunc(result.Findings, func(found finding) bool { return found.What != v1alpha1.ReasonPending }) {
 		result.Findings = slices.DeleteFunc(result.Findings, func(found finding) bool { return found.What == v1alpha1.ReasonPending })
@@ -54,6 +55,32 @@ func examine(f *accountFacts, now time.Time) section {
 		}
 	}
 	return result
+}
+
+// withoutEcho: that the provider has refused the refresh token is also why the last request failed, and nothing in the client is to
+// be corrected for it.
+func withoutEcho(findings []finding) []finding {
+	of := func(reasons ...string) func(finding) bool {
+		return func(one finding) bool { return slices.Contains(reasons, one.What) }
+	}
+	if !slices.ContainsFunc(findings, of(v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost)) {
+		return findings
+	}
+	return slices.DeleteFunc(findings, of(v1alpha1.ReasonRequestRejected))
+}
+
+// ending finds a consent that brought no refresh token, and so ends with its access token, while nobody complains yet.
+func ending(account *v1alpha1.ConnectedAccount) []finding {
+	authorized := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionAuthorized)
+	if authorized == nil || authorized.Status != metav1.ConditionTrue || !endsWithItsToken(account) {
+		return nil
+	}
+	return []finding{{Level: levelWarning, What: "no refresh token", Message: authorized.Message, Actor: actorClient}}
+}
+
+func endsWithItsToken(account *v1alpha1.ConnectedAccount) bool {
+	due := account.Status.ConsentDueTime
+	return due != nil && due.Equal(account.Status.ExpirationTime)
 }
 
 // notLooked finds an account, or a change of it, that the operator has not looked at.

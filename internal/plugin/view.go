@@ -51,6 +51,9 @@ func viewOf(account *v1alpha1.ConnectedAccount, now time.Time) accountView {
 		view.known, view.Ready = true, ready.Status == metav1.ConditionTrue && !view.Expired
 		view.Reason, view.Message = ready.Reason, ready.Message
 	}
+	if view.Reason == v1alpha1.ReasonRefreshTokenRejected || view.Reason == v1alpha1.ReasonRefreshTokenLost || endsWithItsToken(account) {
+		view.NextRefreshTime = nil // whatever was planned
+	}
 	if view.Expired && view.Reason == v1alpha1.ReasonTokenValid { // and nobody has written that down yet
 		view.Reason, view.Message = v1alpha1.ReasonTokenExpired, "the token in the Secret has expired, and the operator has not replaced it"
 	}

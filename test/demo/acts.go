@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -167,6 +168,17 @@ func (d *demo) quiet(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// renewedSince reports whether each account has a token that came after that time.
+func (d *demo) renewedSince(began time.Time) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		accounts := &v1alpha1.ConnectedAccountList{}
+		err := d.accounts.List(ctx, accounts, client.InNamespace(stage.Namespace))
+		return err == nil && !slices.ContainsFunc(accounts.Items, func(account v1alpha1.ConnectedAccount) bool {
+			return account.Status.LastRefreshTime == nil || !account.Status.LastRefreshTime.After(began)
+		}), err
+	}
+}
+
 // keepRunning has the verdict spoken on what was written so far, lets everything go on, and ends it when the user does.
 func (d *demo) keepRunning(ctx context.Context) int {
 	if err := d.stage.Provider.FlushLedger(ctx); err != nil {
@@ -195,6 +207,11 @@ func (d *demo) goOn(ctx context.Context) error {
 		return err
 	}
 	if err := d.startActors(ctx); err != nil {
+		return err
+	}
+	// The lease of the one that was killed has to end first, and tokens end sooner.
+	d.screen.sayf("waiting until the lease of the operator that was killed has ended, and each token is renewed")
+	if err := d.await(ctx, "each token to be renewed", 2*bound, d.renewedSince(time.Now())); err != nil {
 		return err
 	}
 	d.screen.print(d.whatToTry())
