@@ -121,7 +121,7 @@ func (s source) commands(f *accountFacts) []string {
 	label := line("kubectl", "label", "--overwrite", "secret", "-n", s.namespace, s.Name, v1alpha1.LabelCredential+"=true")
 	patch := " | " + line("kubectl", "-n", s.namespace, "patch", "secret", s.Name, "--type=merge", "--patch-file=/dev/stdin")
 	switch {
-	case s.path == "importRefreshTokenRef" && (s.missing || s.empty || s.newline):
+	case s.path == importPath && (s.missing || s.empty || s.newline):
 		command := own("import", f.account)
 		if !s.missing {
 			command += " --replace"
@@ -139,15 +139,32 @@ func (s source) commands(f *accountFacts) []string {
 	case s.empty && s.alike() != "":
 		return []string{patchLine(s.kind, s.namespace, s.owner, s.path+".key", s.alike())}
 	case s.empty:
-		return []string{`printf '{"stringData":{"` + s.Key + `":"%s"}}' "$` + s.use + `"` + patch}
+		return []string{`printf %s "$` + s.use + `"` + s.encoded() + patch}
 	case s.newline:
 		return []string{
 			line("kubectl", "-n", s.namespace, "get", "secret", s.Name, "--output=go-template={{index .data \""+s.Key+"\" | base64decode}}") +
-				` | tr -d '\r\n' | base64 | tr -d '\n' | sed 's|.*|{"data":{"` + s.Key + `":"&"}}|'` + patch,
+				` | tr -d '\r\n'` + s.encoded() + patch,
 		}
+	case s.withholds(f.endpoint()):
+		_, host, _ := strings.Cut(originOf(f.endpoint()), "://")
+		hosts := append(slices.Clone(s.hosts), strings.TrimSuffix(host, ":443"))
+		return []string{line("kubectl", "annotate", "--overwrite", "secret", "-n", s.namespace, s.Name, v1alpha1.AnnotationHosts+"="+strings.Join(hosts, ","))}
 	default:
 		return nil
 	}
+}
+
+// encoded makes a patch of a value that comes by a pipe, whatever characters are in it.
+func (s source) encoded() string {
+	return ` | base64 | tr -d '\n' | sed ` + quote(`s|.*|{"data":{"`+s.Key+`":"&"}}|`)
+}
+
+// endpoint is where the client sends what is in Secrets; "": the client is not known.
+func (f *accountFacts) endpoint() v1alpha1.Endpoint {
+	if f.owner == nil {
+		return ""
+	}
+	return f.owner.Spec.Endpoints.Token
 }
 
 // clientCommands lead an account to a client that it may use.

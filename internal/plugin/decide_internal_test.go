@@ -90,27 +90,107 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// A command that a message prints is typed again only if it is about this account, or its client, and sets something of ours.
+// A command that a message prints is typed again only if it is about this account, or its client, and is what the reason asks for:
+// a message may quote what others have written.
 func TestPrintedCommands(t *testing.T) {
 	t.Parallel()
-	account := sampleAccount("acme", func(account *v1alpha1.ConnectedAccount) { account.Spec.ClientRef.Namespace = "platform" })
-	for name, c := range map[string]struct{ message, want string }{
-		"a label":                    {"If it is meant for it: kubectl label secret -n shop mine oauth-operator.dev/credential=true", "kubectl label secret -n shop mine oauth-operator.dev/credential=true"},
-		"an annotation":              {"x: kubectl annotate --overwrite oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2", "kubectl annotate --overwrite oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2"},
-		"a quoted value":             {`x: kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\''neil'. If it is`, `kubectl annotate --overwrite connectedaccount -n shop acme 'oauth-operator.dev/approve=ada o'\''neil'`},
-		"a value with a command":     {"x: kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/adopt=$(reboot)", "kubectl annotate --overwrite connectedaccount -n shop acme 'oauth-operator.dev/adopt=$(reboot)'"},
-		"another namespace":          {"x: kubectl label secret -n kube-system mine oauth-operator.dev/credential=true", ""},
-		"another's annotation":       {"x: kubectl annotate --overwrite secret -n shop mine example.com/x=true", ""},
-		"another kind":               {"x: kubectl label pod -n shop mine oauth-operator.dev/credential=true", ""},
-		"another verb":               {"x: kubectl delete secret -n shop mine", ""},
-		"more than one":              {"x: kubectl label secret -n shop mine oauth-operator.dev/credential=true; reboot", "kubectl label secret -n shop mine 'oauth-operator.dev/credential=true;'"},
-		"no command":                 {"the Secret holds a token", ""},
-		"a name that is an option":   {"x: kubectl label secret -n shop --all oauth-operator.dev/credential=true", ""},
-		"a namespace with a command": {"x: kubectl label secret -n $(reboot) mine oauth-operator.dev/credential=true", ""},
+	account := sampleAccount("acme", func(account *v1alpha1.ConnectedAccount) {
+		account.Spec.ClientRef.Namespace = "platform"
+		account.Status.BoundTo.AccountUID, account.Status.Identity = "old", "ada o'neil"
+	})
+	const annotate = "x: kubectl annotate --overwrite "
+	for name, c := range map[string]struct{ reason, message, want string }{
+		"a label":                     {"SecretNotConsented", "If it is meant for it: kubectl label secret -n shop mine oauth-operator.dev/credential=true", "kubectl label secret -n shop mine oauth-operator.dev/credential=true"},
+		"another host":                {"EndpointChanged", annotate + "oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2", "kubectl annotate --overwrite oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2"},
+		"another host with a command": {"EndpointChanged", annotate + "oauthclient -n platform bills oauth-operator.dev/accept-origin=$(reboot)", "kubectl annotate --overwrite oauthclient -n platform bills 'oauth-operator.dev/accept-origin=$(reboot)'"},
+		"a quoted value":              {"ApprovalRequired", annotate + `connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\''neil'. If it is`, `kubectl annotate --overwrite connectedaccount -n shop acme 'oauth-operator.dev/approve=ada o'\''neil'`},
+		"another person":              {"ApprovalRequired", annotate + `connectedaccount -n shop acme oauth-operator.dev/approve='mallory'`, ""},
+		"an earlier account":          {"CredentialFromElsewhere", annotate + "connectedaccount -n shop acme oauth-operator.dev/adopt=old", "kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/adopt=old"},
+		"another account's":           {"CredentialFromElsewhere", annotate + "connectedaccount -n shop acme oauth-operator.dev/adopt=other", ""},
+		"a second grant":              {"Authorized", annotate + "connectedaccount -n shop acme oauth-operator.dev/replace-grant=3", "kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/replace-grant=3"},
+		"no number of a grant":        {"Authorized", annotate + "connectedaccount -n shop acme oauth-operator.dev/replace-grant=x", ""},
+		"another reason":              {"ScopeReduced", annotate + "connectedaccount -n shop acme oauth-operator.dev/replace-grant=3", ""},
+		"what the reason asks not":    {"ApprovalRequired", annotate + "connectedaccount -n shop acme oauth-operator.dev/replace-grant=3", ""},
+		"another client":              {"EndpointChanged", annotate + "oauthclient -n platform other oauth-operator.dev/accept-origin=https://a:1", ""},
+		"another host for a Secret":   {"SecretNotConsented", annotate + "secret -n shop mine oauth-operator.dev/hosts=evil.example", ""},
+		"another namespace":           {"SecretNotConsented", "x: kubectl label secret -n kube-system mine oauth-operator.dev/credential=true", ""},
+		"another's annotation":        {"SecretNotConsented", annotate + "secret -n shop mine example.com/x=true", ""},
+		"another kind":                {"SecretNotConsented", "x: kubectl label pod -n shop mine oauth-operator.dev/credential=true", ""},
+		"another verb":                {"SecretNotConsented", "x: kubectl delete secret -n shop mine", ""},
+		"more than one":               {"SecretNotConsented", "x: kubectl label secret -n shop mine oauth-operator.dev/credential=true; reboot", ""},
+		"no command":                  {"Authorized", "the account holds a refresh token", ""},
+		"a name that is an option":    {"SecretNotConsented", "x: kubectl label secret -n shop --all oauth-operator.dev/credential=true", ""},
+		"a namespace with a command":  {"SecretNotConsented", "x: kubectl label secret -n $(reboot) mine oauth-operator.dev/credential=true", ""},
 	} {
-		got, is := printedIn(account, c.message)
+		status := metav1.ConditionFalse
+		if c.reason == "Authorized" {
+			status = metav1.ConditionTrue
+		}
+		got, is := printedIn(account, &metav1.Condition{Status: status, Reason: c.reason, Message: c.message})
 		if !is && c.want != "" || is && got.command() != c.want {
-			t.Errorf("%s: %q, want %q", name, got.command(), c.want)
+			t.Errorf("%s: %q, %t, want %q", name, got.command(), is, c.want)
+		}
+	}
+}
+
+// What approves of one person approves of no other, and is what the operator takes for them.
+func TestApproves(t *testing.T) {
+	t.Parallel()
+	for c, want := range map[[2]string]bool{
+		{"ada", "ada"}: true, {"consent/3", ""}: true, {"name/consent/3", "consent/3"}: true, {"name/name/x", "name/x"}: true,
+		{"consent/3", "consent/3"}: false, {"ada", ""}: false, {"consent/", ""}: false, {"consent/3x", ""}: false, {"ada", "bob"}: false,
+	} {
+		if got := approves(c[0], c[1]); got != want {
+			t.Errorf("%q approves of %q: %t", c[0], c[1], got)
+		}
+	}
+}
+
+// A line that labels a Secret is proposed only for one that the account, or its client, names: whoever has it labelled lets the
+// operator read it.
+func TestDoctorLabelsNobodyElsesSecret(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{"bills-client": true, "root-password": false} {
+		line := "kubectl label secret -n shop " + name + " oauth-operator.dev/credential=true"
+		f := &accountFacts{
+			account: sampleAccount("bills", failed("Authorized", "SecretNotConsented", "If it is meant for it: "+line, metav1.ConditionFalse)),
+			owner:   sampleClient(),
+			sources: []source{{
+				reference: reference{SecretKeyReference: v1alpha1.SecretKeyReference{Name: "bills-client", Key: "client_secret"}, namespace: "shop"},
+				unread:    &missingRightError{right: right{verb: "get", resource: "secrets"}},
+			}},
+		}
+		found := examine(f, present()).Findings[0]
+		if got := slices.Contains(found.Commands, line); got != want {
+			t.Errorf("%s: %v", name, found.Commands)
+		}
+	}
+}
+
+// What mends a Secret takes the value as it is, whatever characters are in it, and has it go nowhere else than the client sends it.
+func TestCommandsForASecret(t *testing.T) {
+	t.Parallel()
+	ref := reference{SecretKeyReference: v1alpha1.SecretKeyReference{Name: "mine", Key: "client_secret"}, namespace: "shop", use: "CLIENT_SECRET", path: "authentication.clientSecretRef"}
+	token := ref
+	token.path, token.Key = importPath, "refresh_token"
+	const encoded = ` | base64 | tr -d '\n' | sed 's|.*|{"data":{"client_secret":"&"}}|' | kubectl -n shop patch secret mine --type=merge --patch-file=/dev/stdin`
+	const hosts = "kubectl annotate --overwrite secret -n shop mine oauth-operator.dev/hosts="
+	for name, c := range map[string]struct {
+		source source
+		want   string
+	}{
+		"nothing in it":             {source{reference: ref, labelled: true, empty: true}, `printf %s "$CLIENT_SECRET"` + encoded},
+		"a newline":                 {source{reference: ref, labelled: true, newline: true}, `kubectl -n shop get secret mine '--output=go-template={{index .data "client_secret" | base64decode}}' | tr -d '\r\n'` + encoded},
+		"nobody may receive it":     {source{reference: token, labelled: true}, hosts + "provider.example"},
+		"others may receive it":     {source{reference: ref, labelled: true, limited: true, hosts: []string{"other.example"}}, hosts + "other.example,provider.example"},
+		"it may be received":        {source{reference: token, labelled: true, limited: true, hosts: []string{"Provider.Example:443"}}, ""},
+		"anybody may receive it":    {source{reference: ref, labelled: true}, ""},
+		"a child may receive it":    {source{reference: token, labelled: true, limited: true, hosts: []string{"a.provider.example"}}, hosts + "a.provider.example,provider.example"},
+		"another port is not meant": {source{reference: token, labelled: true, limited: true, hosts: []string{"provider.example:8443"}}, hosts + "provider.example:8443,provider.example"},
+	} {
+		got := strings.Join(c.source.commands(&accountFacts{account: sampleAccount("acme"), owner: sampleClient()}), "\n")
+		if got != c.want {
+			t.Errorf("%s:\n%s, want\n%s", name, got, c.want)
 		}
 	}
 }
@@ -335,7 +415,14 @@ func TestWhatThereIsToAccept(t *testing.T) {
 		}, "", ""},
 		"another host":   {failed("Authorized", "EndpointChanged", "x: "+annotate+"oauthclient -n shop bills oauth-operator.dev/accept-origin=https://b.example:443", metav1.ConditionTrue), "oauth-operator.dev/accept-origin", "https://b.example:443"},
 		"another client": {failed("Authorized", "EndpointChanged", "put the identifier back", metav1.ConditionTrue), "", ""},
-		"an approval":    {failed("Authorized", "ApprovalRequired", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\\''neil'. If it is", metav1.ConditionFalse), "oauth-operator.dev/approve", "ada o'neil"},
+		"an approval": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.Identity = "ada o'neil"
+			failed("Authorized", "ApprovalRequired", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\\''neil'. If it is", metav1.ConditionFalse)(a)
+		}, "oauth-operator.dev/approve", "ada o'neil"},
+		"an approval of somebody else than is shown": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.Identity = "ada"
+			failed("Authorized", "ApprovalRequired", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/approve='mallory'", metav1.ConditionFalse)(a)
+		}, "", ""},
 		"a second grant": {func(a *v1alpha1.ConnectedAccount) {
 			setCondition(a, "Authorized", metav1.ConditionTrue, "Authorized", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/replace-grant=3")
 		}, "oauth-operator.dev/replace-grant", "3"},

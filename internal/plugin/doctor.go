@@ -38,14 +38,14 @@ may not read is not looked at, and said so. Nothing is changed.`,
 			return exactly("NAME")(command, names)
 		},
 		RunE:              func(command *cobra.Command, names []string) error { return a.doctor(command.Context(), names) },
-		ValidArgsFunction: a.completeAccounts,
+		ValidArgsFunction: a.completeAccount,
 	}
-	a.addOutput(command.Flags())
+	a.addOutput(command)
 	return command
 }
 
 func (a *app) doctor(ctx context.Context, names []string) error {
-	if err := a.checkOutput(); err != nil {
+	if err := a.checkFlags(); err != nil {
 		return err
 	}
 	found, namespace, err := a.connect()
@@ -177,6 +177,15 @@ func optional(count int, before, what string) string {
 		return ""
 	}
 	return before + plural(count, what)
+}
+
+// some is listed, where there may be more than anybody wants to read.
+func some(names []string) string {
+	const most = 10
+	if len(names) > most {
+		return listed(names[:most]) + " and " + strconv.Itoa(len(names)-most) + " more"
+	}
+	return listed(names)
 }
 
 // listed joins names as in a sentence.

@@ -42,7 +42,7 @@ func examine(f *accountFacts, now time.Time) section {
 		expired := metav1.Condition{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonTokenExpired, Message: cmp.Or(view.Message, "the token has expired")}
 		result.Findings = append(result.Findings, judge(f, &expired, false)...)
 	}
-	if asked, is := printedIn(f.account, authorizedMessage(f.account)); is && asked.key == v1alpha1.AnnotationReplaceGrant {
+	if asked, is := printedIn(f.account, authorization(f.account)); is && asked.key == v1alpha1.AnnotationReplaceGrant {
 		result.Findings = append(result.Findings, finding{Level: levelNote, What: "import", Message: "a refresh token waits to be imported, until the present grant ends or is given up", Commands: []string{own("adopt", f.account)}})
 	}
 	if len(result.Findings) == 0 {
@@ -113,8 +113,8 @@ func levelOf(reason string, ready bool) level {
 // advised is the finding of a condition.
 func advised(f *accountFacts, condition *metav1.Condition, at level) finding {
 	found := finding{Level: at, What: condition.Reason, Message: condition.Message, Actor: actor(condition.Reason)}
-	asked, printed := printedIn(f.account, condition.Message)
-	if printed {
+	asked, printed := printedIn(f.account, condition)
+	if printed = printed && f.names(asked); printed {
 		// The line itself comes below the message, where it can be copied.
 		before, _, _ := strings.Cut(condition.Message, ": kubectl ")
 		found.Message = before + ":"
@@ -131,6 +131,11 @@ func advised(f *accountFacts, condition *metav1.Condition, at level) finding {
 		found.Message = strings.TrimSuffix(found.Message, ":") + ". " + more
 	}
 	return found
+}
+
+// names: a command about a Secret is about one that the account or its client names.
+func (f *accountFacts) names(asked printed) bool {
+	return asked.kind != "secret" || slices.ContainsFunc(f.sources, func(s source) bool { return s.namespace == asked.namespace && s.Name == asked.name })
 }
 
 // details is what was seen beside what the condition says.
@@ -165,7 +170,7 @@ func (s source) seen() string {
 	case s.empty && s.alike() != "":
 		return "Is the key " + s.alike() + " meant?"
 	case s.empty:
-		return "The Secret has the keys " + cmp.Or(listed(s.keys), "none")
+		return "The Secret has the keys " + cmp.Or(some(s.keys), "none")
 	default:
 		return ""
 	}
@@ -180,7 +185,7 @@ func culprit(f *accountFacts, reason string) *source {
 		case v1alpha1.ReasonSecretKeyMissing:
 			return !s.missing && s.unread == nil && (s.empty || s.newline)
 		default:
-			return !s.missing && s.unread == nil && !s.labelled
+			return !s.missing && s.unread == nil && (!s.labelled || s.withholds(f.endpoint()))
 		}
 	}
 	for i := range f.sources {

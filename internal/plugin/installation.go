@@ -87,7 +87,9 @@ func (c *cluster) lookAround(ctx context.Context) *installationFacts {
 		consent:  look(ctx, c, operatorNamespace, consentName, &appsv1.Deployment{}), consentKeys: look(ctx, c, operatorNamespace, consentName, secretMetadata()),
 		consentFinder: look(ctx, c, operatorNamespace, consentName, &corev1.Service{}),
 	}
-	if version, err := c.discovery.ServerVersion(); err == nil {
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	if version, err := within(bounded, c.discovery.ServerVersion); err == nil {
 		f.version = clean(version.GitVersion)
 		f.minor, _ = strconv.Atoi(strings.TrimRight(version.Minor, "+"))
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
@@ -21,10 +23,10 @@ The earlier token is not revoked; most providers let it be good until it expires
 		Example:           "  kubectl oauth refresh acme -n shop",
 		Args:              exactly("NAME"),
 		RunE:              func(command *cobra.Command, names []string) error { return a.refresh(command.Context(), names[0]) },
-		ValidArgsFunction: a.completeAccounts,
+		ValidArgsFunction: a.completeAccount,
 	}
 	a.addTimeout(command.Flags(), shortWait)
-	a.addOutput(command.Flags())
+	a.addOutput(command)
 	return command
 }
 
@@ -37,7 +39,7 @@ func (a *app) refresh(ctx context.Context, name string) error {
 		return failf(ExitWrong, "an API key is not refreshed: change it in the Secret %s, and it is published", account.Spec.Grant.APIKeyRef.Name)
 	}
 	at := requestTime(account, found.clock.Now())
-	if err := found.patch(ctx, account, annotation(v1alpha1.AnnotationRefreshRequestedAt, at.Format(time.RFC3339))); err != nil {
+	if err := found.patch(ctx, account, annotationOf(account.UID, v1alpha1.AnnotationRefreshRequestedAt, at.Format(time.RFC3339))); err != nil {
 		return err
 	}
 	a.tellf("%s/%s: asked for a new token", account.Namespace, account.Name)
@@ -56,11 +58,21 @@ func requestTime(account *v1alpha1.ConnectedAccount, now time.Time) time.Time {
 	return at
 }
 
-// annotation is the merge patch that sets an annotation.
-func annotation(key, value string) []byte {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}})
+// annotation is the merge patch that sets an annotation of an object, as long as nobody has changed that since it was read.
+func annotation(object client.Object, key, value string) []byte {
+	return annotate(map[string]any{"uid": object.GetUID(), "resourceVersion": object.GetResourceVersion()}, key, value)
+}
+
+// annotationOf is the merge patch that sets an annotation of the object with that UID, whatever else has changed.
+func annotationOf(uid types.UID, key, value string) []byte {
+	return annotate(map[string]any{"uid": uid}, key, value)
+}
+
+func annotate(metadata map[string]any, key, value string) []byte {
+	metadata["annotations"] = map[string]string{key: value}
+	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
-		panic(fmt.Sprintf("two strings could not be marshalled: %v", err)) // they always can
+		panic(fmt.Sprintf("strings could not be marshalled: %v", err)) // they always can
 	}
 	return patch
 }

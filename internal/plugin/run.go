@@ -38,12 +38,12 @@ type System struct {
 	Out, Err io.Writer
 	// InTerminal and OutTerminal say whether they are one.
 	InTerminal, OutTerminal bool
-	// Width is how many characters a line of the terminal has; 0: not known.
-	Width int
+	// Size is how many characters a line of the terminal has, and how many lines there are; 0: not known. Nil: there is none.
+	Size func() (width, height int)
 	// Getenv reads the environment.
 	Getenv func(string) string
-	// ReadHidden reads a line from the terminal that does not show there.
-	ReadHidden func() ([]byte, error)
+	// ReadHidden reads a line from the terminal that does not show there. It returns when the context ends.
+	ReadHidden func(ctx context.Context) ([]byte, error)
 	// Open shows a link in the user's browser.
 	Open func(ctx context.Context, link string) error
 	// Clock is the machine's.
