@@ -41,6 +41,9 @@ var shared struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if folder, err := built(); wasBuilt && err == nil {
+		_ = os.RemoveAll(folder)
+	}
 	if shared.cluster != nil {
 		if err := shared.cluster.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stop the cluster:", err)
@@ -316,15 +319,18 @@ func (w *wire) hangUp() {
 	w.open = nil
 }
 
+var wasBuilt bool //nolint:gochecknoglobals // or the end of the tests would build it
+
 // built is the folder with the plugin and its script for kubectl, as users have it in their PATH.
 var built = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals // building it takes seconds
+	wasBuilt = true
 	folder, err := os.MkdirTemp("", "kubectl-oauth-")
 	if err != nil {
 		return "", err
 	}
 	script := filepath.Join("..", "..", "cmd", "kubectl-oauth", "kubectl_complete-oauth")
 	for _, words := range [][]string{
-		{"go", "build", "-o", folder, "../../cmd/kubectl-oauth"}, {"install", "-m", "755", script, folder},
+		{"env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", folder, "../../cmd/kubectl-oauth"}, {"install", "-m", "755", script, folder},
 	} {
 		if output, err := exec.CommandContext(context.Background(), words[0], words[1:]...).CombinedOutput(); err != nil { //nolint:gosec // the words are above
 			return "", fmt.Errorf("%v: %w\n%s", words, err, output)
