@@ -51,6 +51,20 @@ func actor(reason string) string {
 	return ""
 }
 
+// actorOf is who has to act on a condition: where a reason has several causes, what its message tells to change says whose that is.
+func actorOf(condition *metav1.Condition) string {
+	for _, each := range []struct{ words, who string }{
+		{"uses http, which", actorClient}, {"--allow-cidrs", actorPlatform}, {"--insecure-allow-loopback", actorPlatform}, {"--consent-url", actorPlatform}, {"the keyring has no usable keys", actorPlatform},
+		{"never allowed", actorClient}, {"cannot be resolved", actorClient}, {"not trusted", actorClient}, {"is for another host", actorClient},
+		{"certificate of the token endpoint is not valid", actorClient}, {"TLS handshake", actorClient}, {"token endpoint must be", actorClient},
+	} {
+		if strings.Contains(condition.Message, each.words) {
+			return each.who
+		}
+	}
+	return actor(condition.Reason)
+}
+
 // commands are what to type against a reason, where that can be said. A condition may print one itself.
 func commands(f *accountFacts, reason string) []string {
 	account := f.account
@@ -79,6 +93,9 @@ func commands(f *accountFacts, reason string) []string {
 			return []string{line("kubectl", "-n", account.Namespace, "delete", "connectedaccounts.oauth-operator.dev", account.Name)}
 		}
 	case v1alpha1.ReasonKeyringMissing:
+		if f.keyringThere() {
+			return nil // what is in it must be saved first, and that is more than a line
+		}
 		return []string{line("kubectl", "-n", operatorNamespace, "create", "secret", "generic", keyringName,
 			"--from-file=sealing-keyset.json", "--from-file=fingerprint-keyset.json", "--from-file=handover-keyset.json", "--from-file=consent-keyset.json")}
 	case v1alpha1.ReasonSchemaTooOld:

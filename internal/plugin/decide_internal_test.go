@@ -198,23 +198,31 @@ func TestCommandsForASecret(t *testing.T) {
 // reasons are those of the API, with the names of their constants.
 func reasons(t *testing.T) map[string]string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), nil, 0)
+	found := constants(t, filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), "Reason")
+	if len(found) < 40 {
+		t.Fatalf("found only %d reasons", len(found))
+	}
+	return found
+}
+
+// constants are the texts in a file whose names begin so.
+func constants(t *testing.T, path, begin string) map[string]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]string{}
 	ast.Inspect(file, func(node ast.Node) bool {
 		spec, is := node.(*ast.ValueSpec)
-		if is && strings.HasPrefix(spec.Names[0].Name, "Reason") {
-			if literal, is := spec.Values[0].(*ast.BasicLit); is {
-				found[spec.Names[0].Name], _ = strconv.Unquote(literal.Value)
-			}
+		if !is || len(spec.Values) == 0 || !strings.HasPrefix(spec.Names[0].Name, begin) {
+			return true
+		}
+		if literal, is := spec.Values[0].(*ast.BasicLit); is {
+			found[spec.Names[0].Name], _ = strconv.Unquote(literal.Value)
 		}
 		return true
 	})
-	if len(found) < 40 {
-		t.Fatalf("found only %d reasons", len(found))
-	}
 	return found
 }
 
@@ -225,6 +233,100 @@ func TestEveryReasonHasAnActor(t *testing.T) {
 	for name, reason := range reasons(t) {
 		if got := actor(reason); (got == "") != slices.Contains(well, reason) {
 			t.Errorf("%s: who acts is %q", name, got)
+		}
+	}
+}
+
+// Where a reason has several causes, the one who can change what the message says has to act: nothing goes on by itself where the
+// operator may not go.
+func TestWhoActsOnAnUnreachableServer(t *testing.T) {
+	t.Parallel()
+	said := constants(t, filepath.Join("..", "oauth", "errors.go"), "reason")
+	for name, want := range map[string]string{
+		"reasonPrivate": actorPlatform, "reasonLoopback": actorPlatform, "reasonNever": actorClient, "reasonName": actorClient, "reasonUnknownCA": actorClient,
+		"reasonWrongHost": actorClient, "reasonCertificate": actorClient, "reasonHandshake": actorClient, "reasonEndpoint": actorClient, "reasonPlaintext": actorClient,
+		"reasonExpired": actorNobody, "reasonConnect": actorNobody, "reasonNoAnswer": actorNobody,
+	} {
+		message := said[name]
+		if message == "" {
+			t.Fatalf("there is no %s any more", name)
+		}
+		f := &accountFacts{account: sampleAccount("acme", failed("Refreshed", "ServerUnreachable", "the token request could not be sent: "+message, metav1.ConditionTrue))}
+		found := examine(f, present()).Findings[0]
+		if found.Actor != want || (found.Level == levelNote) != (want == actorNobody) {
+			t.Errorf("%s: %s, who acts: %s, want %s", message, found.Level, found.Actor, want)
+		}
+	}
+}
+
+// Without a link nobody can consent, and that is not the account's owner's to mend.
+func TestWhoActsWithoutALink(t *testing.T) {
+	t.Parallel()
+	ways, err := os.ReadFile(filepath.Join("..", "lifecycle", "consent.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, message := range []string{"the operator was started without --consent-url, so that there is no link to follow", "the keyring has no usable keys for links"} {
+		if !strings.Contains(string(ways), message) {
+			t.Fatalf("nothing says %q any more", message)
+		}
+		f := &accountFacts{account: sampleAccount("acme", failed("Authorized", "AuthorizationRequired", "nobody has consented yet: "+message, metav1.ConditionFalse))}
+		if got := examine(f, present()).Findings[0]; got.Actor != actorPlatform {
+			t.Errorf("%s: who acts: %s", message, got.Actor)
+		}
+	}
+}
+
+// Whoever waits for a person, and sees the provider's error page in place of a question, is told what the provider must know.
+func TestDoctorNamesTheRedirectURI(t *testing.T) {
+	t.Parallel()
+	f := &accountFacts{account: waiting(), owner: sampleClient(func(owner *v1alpha1.OAuthClient) {
+		owner.Status.RedirectURI = "https://oauth.example.com/callback/shop/bills"
+	})}
+	found := examine(f, present()).Findings[0]
+	if !strings.Contains(found.Message, "exactly: https://oauth.example.com/callback/shop/bills") || !slices.Equal(found.Commands, []string{"kubectl oauth authorize -n shop acme"}) {
+		t.Errorf("%+v", found)
+	}
+}
+
+// A keyring that is there is not overwritten: what is in it may have sealed something.
+func TestDoctorAndTheKeyring(t *testing.T) {
+	t.Parallel()
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, keyringName)
+	for name, c := range map[string]struct {
+		installed *installationFacts
+		commands  int
+		says      string
+	}{
+		"it is gone":          {change(running(), func(f *installationFacts) { f.keyring.err = gone }), 1, "is missing"},
+		"it has other keys":   {running(), 0, "keep a copy of it before"},
+		"nobody may see that": {change(running(), func(f *installationFacts) { f.keyring.err = errors.New("no") }), 1, "is missing"},
+	} {
+		f := &accountFacts{installed: c.installed, account: sampleAccount("acme", failed("Authorized", "KeyringMissing", "the keyring Secret, or the key in it, is missing", metav1.ConditionTrue))}
+		if found := examine(f, present()).Findings[0]; len(found.Commands) != c.commands || !strings.Contains(found.Message, c.says) || found.Actor != actorPlatform {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}
+
+// An operator that works on some namespaces looks at no account of another one, and doctor can see which they are.
+func TestDoctorKnowsTheWatchedNamespaces(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		arguments []string
+		want      bool
+	}{
+		"all":              {[]string{"--leader-elect"}, false},
+		"this one":         {[]string{"--watch-namespaces=shop,billing"}, false},
+		"others":           {[]string{"--leader-elect", "--watch-namespaces=billing,crm"}, true},
+		"in two arguments": {[]string{"-watch-namespaces", "billing"}, true},
+		"nothing after it": {[]string{"--watch-namespaces"}, false},
+	} {
+		installed := running()
+		installed.operator.object.Spec.Template.Spec.Containers[0].Args = c.arguments
+		found := examine(&accountFacts{account: sampleAccount("acme"), installed: installed}, present()).Findings[0]
+		if got := found.What == "watched namespaces" && found.Level == levelFault; got != c.want {
+			t.Errorf("%s: %+v", name, found)
 		}
 	}
 }
@@ -264,6 +366,9 @@ func TestWhoWorks(t *testing.T) {
 		"a clock that is a bit ahead": {func(f *installationFacts) {
 			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(20 * time.Second)}
 		}, levelOK, "renewed 0s ago"},
+		"a clock that is wrong": {func(f *installationFacts) {
+			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(10 * time.Minute)}
+		}, levelWarning, "is wrong by 10m"},
 		"a clock that is a bit slow": {func(f *installationFacts) {
 			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(-time.Minute)}
 		}, levelOK, ""},

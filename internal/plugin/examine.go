@@ -58,15 +58,21 @@ func examine(f *accountFacts, now time.Time) section {
 
 // notLooked finds an account, or a change of it, that the operator has not looked at.
 func notLooked(f *accountFacts, now time.Time) *finding {
-	if looked(f.account) || now.Sub(f.account.CreationTimestamp.Time) < newAccount && !viewOf(f.account, now).known {
-		if looked(f.account) {
-			return nil
+	watched, known := f.installed.watches()
+	switch {
+	case known && !slices.Contains(watched, f.account.Namespace):
+		return &finding{
+			Level: levelFault, What: "watched namespaces", Actor: actorPlatform,
+			Message: "the operator works on the namespaces " + some(watched) + ", and not on this one: add it to watchNamespaces of the chart, which gives it the rights that it needs there",
 		}
+	case looked(f.account):
+		return nil
+	case now.Sub(f.account.CreationTimestamp.Time) < newAccount && !viewOf(f.account, now).known:
 		return &finding{Level: levelNote, What: reasonUnseen, Message: "the account was created a moment ago"}
 	}
 	return &finding{
 		Level: levelFault, What: reasonUnseen, Message: "the operator has not looked at the account as it is now: is it running, and does it watch this namespace?",
-		Actor: "the platform team", Commands: []string{line("kubectl", "-n", operatorNamespace, "get", "deployments,pods,leases")},
+		Actor: actorPlatform, Commands: []string{line("kubectl", "-n", operatorNamespace, "get", "deployments,pods,leases")},
 	}
 }
 
@@ -77,7 +83,7 @@ func judge(f *accountFacts, condition *metav1.Condition, ready bool) []finding {
 			return found
 		}
 	}
-	return []finding{advised(f, condition, levelOf(condition.Reason, ready))}
+	return []finding{advised(f, condition, levelOf(condition, ready))}
 }
 
 func judgeClient(f *accountFacts, ready bool) []finding {
@@ -87,32 +93,30 @@ func judgeClient(f *accountFacts, ready bool) []finding {
 		if condition == nil || condition.Status != metav1.ConditionFalse {
 			continue
 		}
-		found := advised(f, condition, levelOf(condition.Reason, ready))
+		found := advised(f, condition, levelOf(condition, ready))
 		found.Message = "the OAuthClient " + f.owner.Namespace + "/" + f.owner.Name + ": " + found.Message
 		all = append(all, found)
 	}
 	return all
 }
 
-// levelOf: what leaves a good token in the Secret is a warning, and so is what ends by itself.
-func levelOf(reason string, ready bool) level {
-	switch reason {
-	case v1alpha1.ReasonPending, v1alpha1.ReasonAuthorizationPending:
+// levelOf: what leaves a good token in the Secret is a warning, and less than that what ends by itself.
+func levelOf(condition *metav1.Condition, ready bool) level {
+	switch {
+	case condition.Reason == v1alpha1.ReasonPending, condition.Reason == v1alpha1.ReasonAuthorizationPending:
 		return levelNote
-	case v1alpha1.ReasonServerUnreachable, v1alpha1.ReasonOutcomeUnknown, v1alpha1.ReasonThrottled, v1alpha1.ReasonSuspended:
-		if ready {
-			return levelNote
-		}
-	}
-	if ready {
+	case ready && (actorOf(condition) == actorNobody || condition.Reason == v1alpha1.ReasonSuspended):
+		return levelNote
+	case ready:
 		return levelWarning
+	default:
+		return levelFault
 	}
-	return levelFault
 }
 
 // advised is the finding of a condition.
 func advised(f *accountFacts, condition *metav1.Condition, at level) finding {
-	found := finding{Level: at, What: condition.Reason, Message: condition.Message, Actor: actor(condition.Reason)}
+	found := finding{Level: at, What: condition.Reason, Message: condition.Message, Actor: actorOf(condition)}
 	asked, printed := printedIn(f.account, condition)
 	if printed = printed && f.names(asked); printed {
 		// The line itself comes below the message, where it can be copied.
@@ -152,9 +156,20 @@ func details(f *accountFacts, reason string) string {
 		if s := culprit(f, reason); s != nil {
 			return s.seen()
 		}
+	case v1alpha1.ReasonKeyringMissing:
+		if f.keyringThere() {
+			return "There is a Secret " + keyringName + ", with other keys in it: keep a copy of it before the one of the backup takes its place, since credentials may have been sealed under it, too"
+		}
+	case v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied:
+		if f.owner != nil && f.owner.Status.RedirectURI != "" && f.account.Status.AuthorizationURL != "" {
+			return "If the provider shows an error instead of asking, it must know this redirect URI, exactly: " + f.owner.Status.RedirectURI
+		}
 	}
 	return ""
 }
+
+// keyringThere: there is a keyring, as far as can be seen.
+func (f *accountFacts) keyringThere() bool { return f.installed != nil && f.installed.keyring.there() }
 
 // seen says what was seen of a Secret.
 func (s source) seen() string {

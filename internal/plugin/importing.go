@@ -114,10 +114,10 @@ func receivers(ctx context.Context, from *cluster, account *v1alpha1.ConnectedAc
 	switch {
 	case host == "":
 		return nil, failf(ExitFailed, "say with --host which host may receive the token: the client names none")
-	case limited && !receives(hostsIn(annotation), owner.Spec.Endpoints.Token):
-		return nil, failf(ExitWrong, "the Secret %s says that what is in it goes to %s, and the client sends it to %s: if that may have it, say --host %s", source.Name, cmp.Or(some(hostsIn(annotation)), "nobody"), host, host)
+	case limited && !receives(listedIn(annotation), owner.Spec.Endpoints.Token):
+		return nil, failf(ExitWrong, "the Secret %s says that what is in it goes to %s, and the client sends it to %s: if that may have it, say --host %s", source.Name, cmp.Or(some(listedIn(annotation)), "nobody"), host, host)
 	case limited:
-		return hostsIn(annotation), nil
+		return listedIn(annotation), nil
 	}
 	return []string{host}, nil
 }

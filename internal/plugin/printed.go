@@ -115,7 +115,7 @@ func receives(hosts []string, endpoint v1alpha1.Endpoint) bool {
 	})
 }
 
-// hostsIn are the hosts that an annotation lists.
-func hostsIn(annotation string) []string {
-	return strings.FieldsFunc(annotation, func(each rune) bool { return each == ',' || each == ' ' })
+// listedIn are the entries of a list, as an annotation or a flag has it.
+func listedIn(text string) []string {
+	return strings.FieldsFunc(text, func(each rune) bool { return each == ',' || each == ' ' })
 }

@@ -86,7 +86,7 @@ func (c *cluster) lookInto(ctx context.Context, named reference) source {
 	value := held.Data[named.Key]
 	s.labelled, s.secretType = held.Labels[v1alpha1.LabelCredential] == "true", held.Type
 	annotation, limited := held.Annotations[v1alpha1.AnnotationHosts]
-	s.limited, s.hosts = limited, hostsIn(annotation)
+	s.limited, s.hosts = limited, listedIn(annotation)
 	s.keys = slices.Sorted(maps.Keys(held.Data))
 	// Certificates are lines.
 	s.empty, s.newline = len(value) == 0, named.use != certificates && bytes.HasSuffix(value, []byte("\n"))
