@@ -231,7 +231,7 @@ func (p *patience) rest(ctx context.Context, err error) error {
 		p.told, p.refused = false, 0
 	case passing(err) && !p.told:
 		p.told = true
-		p.cluster.tell("the API server does not answer, and is asked again until it does: " + wording(err))
+		p.cluster.tell("the API server does not answer, and is asked again until it does: " + err.Error())
 	case passing(err):
 	case p.told && p.refused < mostRefused && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)):
 		p.refused++

@@ -38,8 +38,8 @@ func (a *app) refresh(ctx context.Context, name string) error {
 	if account.Spec.Grant.Type == v1alpha1.GrantAPIKey {
 		return failf(ExitWrong, "an API key is not refreshed: change it in the Secret %s, and it is published", account.Spec.Grant.APIKeyRef.Name)
 	}
-	at := requestTime(account, found.clock.Now())
-	if err := found.patch(ctx, account, annotationOf(account.UID, v1alpha1.AnnotationRefreshRequestedAt, at.Format(time.RFC3339))); err != nil {
+	at, err := found.requestRefresh(ctx, account)
+	if err != nil {
 		return err
 	}
 	a.tellf("%s/%s: asked for a new token", account.Namespace, account.Name)
@@ -47,6 +47,26 @@ func (a *app) refresh(ctx context.Context, name string) error {
 	return a.await(ctx, found, account, "a new token", func(changed *v1alpha1.ConnectedAccount) *outcome {
 		return refreshOutcome(before, changed, at, found.clock.Now())
 	})
+}
+
+// requestRefresh asks for a new token, and returns from when on. A time that has not come is waited for, so that where the clock of
+// this machine is fast, the time is the one at which the API server has written it.
+func (c *cluster) requestRefresh(ctx context.Context, account *v1alpha1.ConnectedAccount) (time.Time, error) {
+	const tolerance = 5 * time.Second
+	ask := func(at time.Time) error {
+		return c.patch(ctx, account, annotationOf(account.UID, v1alpha1.AnnotationRefreshRequestedAt, at.Format(time.RFC3339)))
+	}
+	at := requestTime(account, c.clock.Now())
+	if err := ask(at); err != nil {
+		return at, err
+	}
+	for _, field := range account.ManagedFields {
+		if field.Manager == userAgent && field.Time != nil && at.After(field.Time.Add(tolerance)) {
+			at = requestTime(account, field.Time.Time)
+			return at, ask(at)
+		}
+	}
+	return at, nil
 }
 
 // requestTime is the present, or later than the token that the account has: a clock that is slow would ask for nothing.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -115,6 +116,7 @@ func codeOf(ctx context.Context, err error) int {
 // wording says in our words what the libraries say in theirs, where a user meets it.
 func wording(err error) string {
 	var known *failure
+	var network net.Error
 	switch {
 	case errors.As(err, &known):
 		return known.Error()
@@ -124,6 +126,8 @@ func wording(err error) string {
 		return "the API server does not know you: the credentials of the kubeconfig are wrong, or have expired"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "it has taken too long: " + err.Error()
+	case errors.As(err, &network):
+		return "there is no answer from the API server that the kubeconfig names: " + err.Error()
 	default:
 		return err.Error()
 	}

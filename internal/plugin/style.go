@@ -67,6 +67,8 @@ func (p painter) paint(in colour, text string) string {
 
 // wrap breaks a text into lines that fit, each indented. A word that is too long for a line has one of its own.
 func (p painter) wrap(indent, text string) string {
+	const most = 4096 // the operator writes no more, and somebody else could
+	text = cut(text, most)
 	if p.width == 0 {
 		return indent + text + "\n"
 	}

@@ -201,3 +201,17 @@ func (p *place) refreshed(account *v1alpha1.ConnectedAccount) {
 		account.Status.LastRefreshTime, account.Status.Rotations = &now, account.Status.Rotations+1
 	})
 }
+
+// A machine whose clock is fast asks for a token now all the same, and not when its time has come.
+func TestARefreshIsAskedForNow(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	acme := p.account("acme")
+	r := p.starts(func(system *plugin.System) { system.Clock = clocktesting.NewFakeClock(time.Now().Add(time.Hour)) }, "refresh", "acme", "--timeout=0")
+	r.ends(plugin.ExitDone)
+	p.reread(acme)
+	at, err := time.Parse(time.RFC3339, acme.Annotations[v1alpha1.AnnotationRefreshRequestedAt])
+	if err != nil || time.Until(at) > time.Second {
+		t.Errorf("a token is asked for at %s: %v", at, err)
+	}
+}
