@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"runtime"
@@ -31,17 +32,46 @@ func main() {
 }
 
 func system() plugin.System {
-	width, _, err := term.GetSize(int(os.Stdout.Fd()))
-	if err != nil {
-		width = 0
-	}
 	return plugin.System{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTerminal: isTerminal(os.Stdin), OutTerminal: isTerminal(os.Stdout),
-		Width: width, Getenv: os.Getenv,
-		ReadHidden: func() ([]byte, error) { return term.ReadPassword(int(os.Stdin.Fd())) },
-		Open:       plugin.OpenBrowser(runtime.GOOS, os.Getenv),
-		Clock:      clock.RealClock{}, Version: version(),
+		Size: size, Getenv: os.Getenv, ReadHidden: readHidden,
+		Open:  plugin.OpenBrowser(runtime.GOOS, os.Getenv),
+		Clock: clock.RealClock{}, Version: version(),
+	}
+}
+
+// size is that of the terminal.
+func size() (width, height int) {
+	width, height, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return width, height
+}
+
+// readHidden reads a line that does not show. Whoever interrupts it gets their terminal back as it was: nothing else could end
+// the reading.
+func readHidden(ctx context.Context) ([]byte, error) {
+	terminal := int(os.Stdin.Fd())
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return nil, err
+	}
+	type result struct {
+		text []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := term.ReadPassword(terminal)
+		done <- result{text, err}
+	}()
+	select {
+	case read := <-done:
+		return read.text, read.err
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), term.Restore(terminal, before))
 	}
 }
 

@@ -53,6 +53,20 @@ func actor(reason string) string {
 	return ""
 }
 
+// actorOf is who has to act on a condition: where a reason has several causes, what its message tells to change says whose that is.
+func actorOf(condition *metav1.Condition) string {
+	for _, each := range []struct{ words, who string }{
+		{"uses http, which", actorClient}, {"--allow-cidrs", actorPlatform}, {"--insecure-allow-loopback", actorPlatform}, {"--consent-url", actorPlatform}, {"the keyring has no usable keys", actorPlatform},
+		{"never allowed", actorClient}, {"cannot be resolved", actorClient}, {"not trusted", actorClient}, {"is for another host", actorClient},
+		{"certificate of the token endpoint is not valid", actorClient}, {"TLS handshake", actorClient}, {"token endpoint must be", actorClient},
+	} {
+		if strings.Contains(condition.Message, each.words) {
+			return each.who
+		}
+	}
+	return actor(condition.Reason)
+}
+
 // commands are what to type against a reason, where that can be said. A condition may print one itself.
 func commands(f *accountFacts, reason string) []string {
 	account := f.account
@@ -81,6 +95,9 @@ func commands(f *accountFacts, reason string) []string {
 			return []string{line("kubectl", "-n", account.Namespace, "delete", "connectedaccounts.oauth-operator.dev", account.Name)}
 		}
 	case v1alpha1.ReasonKeyringMissing:
+		if f.keyringThere() {
+			return nil // what is in it must be saved first, and that is more than a line
+		}
 		return []string{line("kubectl", "-n", operatorNamespace, "create", "secret", "generic", keyringName,
 			"--from-file=sealing-keyset.json", "--from-file=fingerprint-keyset.json", "--from-file=handover-keyset.json", "--from-file=consent-keyset.json")}
 	case v1alpha1.ReasonSchemaTooOld:
@@ -123,7 +140,7 @@ func (s source) commands(f *accountFacts) []string {
 	label := line("kubectl", "label", "--overwrite", "secret", "-n", s.namespace, s.Name, v1alpha1.LabelCredential+"=true")
 	patch := " | " + line("kubectl", "-n", s.namespace, "patch", "secret", s.Name, "--type=merge", "--patch-file=/dev/stdin")
 	switch {
-	case s.path == "importRefreshTokenRef" && (s.missing || s.empty || s.newline):
+	case s.path == importPath && (s.missing || s.empty || s.newline):
 		command := own("import", f.account)
 		if !s.missing {
 			command += " --replace"
@@ -141,15 +158,32 @@ func (s source) commands(f *accountFacts) []string {
 	case s.empty && s.alike() != "":
 		return []string{patchLine(s.kind, s.namespace, s.owner, s.path+".key", s.alike())}
 	case s.empty:
-		return []string{`printf '{"stringData":{"` + s.Key + `":"%s"}}' "$` + s.use + `"` + patch}
+		return []string{`printf %s "$` + s.use + `"` + s.encoded() + patch}
 	case s.newline:
 		return []string{
 			line("kubectl", "-n", s.namespace, "get", "secret", s.Name, "--output=go-template={{index .data \""+s.Key+"\" | base64decode}}") +
-				` | tr -d '\r\n' | base64 | tr -d '\n' | sed 's|.*|{"data":{"` + s.Key + `":"&"}}|'` + patch,
+				` | tr -d '\r\n'` + s.encoded() + patch,
 		}
+	case s.withholds(f.endpoint()):
+		_, host, _ := strings.Cut(originOf(f.endpoint()), "://")
+		hosts := append(slices.Clone(s.hosts), strings.TrimSuffix(host, ":443"))
+		return []string{line("kubectl", "annotate", "--overwrite", "secret", "-n", s.namespace, s.Name, v1alpha1.AnnotationHosts+"="+strings.Join(hosts, ","))}
 	default:
 		return nil
 	}
+}
+
+// encoded makes a patch of a value that comes by a pipe, whatever characters are in it.
+func (s source) encoded() string {
+	return ` | base64 | tr -d '\n' | sed ` + quote(`s|.*|{"data":{"`+s.Key+`":"&"}}|`)
+}
+
+// endpoint is where the client sends what is in Secrets; "": the client is not known.
+func (f *accountFacts) endpoint() v1alpha1.Endpoint {
+	if f.owner == nil {
+		return ""
+	}
+	return f.owner.Spec.Endpoints.Token
 }
 
 // clientCommands lead an account to a client that it may use.

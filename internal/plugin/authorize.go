@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
@@ -27,11 +26,11 @@ you, and use --no-browser.`,
 		RunE: func(command *cobra.Command, names []string) error {
 			return a.authorize(command.Context(), names[0], !stay)
 		},
-		ValidArgsFunction: a.completeAccounts,
+		ValidArgsFunction: a.completeAccount,
 	}
 	command.Flags().BoolVar(&stay, "no-browser", false, "print the link only")
 	a.addTimeout(command.Flags(), longWait)
-	a.addOutput(command.Flags())
+	a.addOutput(command)
 	return command
 }
 
@@ -69,10 +68,9 @@ func invitation(account *v1alpha1.ConnectedAccount) string {
 
 // linked waits until the account has a link, where it will have one: after it was created, that takes a moment.
 func (a *app) linked(ctx context.Context, from *cluster, account *v1alpha1.ConnectedAccount) (*v1alpha1.ConnectedAccount, error) {
-	waiting, cancel := context.WithTimeout(ctx, shortWait)
+	waiting, cancel := context.WithTimeout(ctx, min(cmp.Or(a.timeout, shortWait), shortWait))
 	defer cancel()
-	key := types.NamespacedName{Namespace: account.Namespace, Name: account.Name}
-	err := from.follow(waiting, key, func(changed *v1alpha1.ConnectedAccount) bool {
+	err := from.follow(waiting, account, func(changed *v1alpha1.ConnectedAccount) bool {
 		account = changed
 		return account.Status.AuthorizationURL != "" || looked(account)
 	})

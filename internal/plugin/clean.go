@@ -25,16 +25,24 @@ func clean(text string) string {
 	var kept strings.Builder
 	runes := []rune(strings.ToValidUTF8(text, "\ufffd"))
 	unended := false // no sequence that runs to a terminator has one from here on
+	marks := 0       // so many that stand above and below one character
 	for at := 0; at < len(runes); {
 		if length := sequence(runes[at:], &unended); length > 0 {
 			at += length
 			continue
 		}
 		switch each := runes[at]; {
-		case each == '\n' || each == '\r' || each == '\t' || each == '\u0085' || unicode.In(each, unicode.Zl, unicode.Zp):
+		case each == '\n' || each == '\r' || each == '\t' || each == '\u0085' || unicode.In(each, unicode.Z):
 			kept.WriteByte(' ')
-		case !invisible(each):
+			marks = 0
+		case invisible(each):
+		case unicode.In(each, unicode.Mn, unicode.Me):
+			if marks++; marks <= mostMarks {
+				kept.WriteRune(each)
+			}
+		default:
 			kept.WriteRune(each)
+			marks = 0
 		}
 		at++
 	}
@@ -43,12 +51,18 @@ func clean(text string) string {
 
 func harmless(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(each rune) bool {
-		return invisible(each) || unicode.In(each, unicode.Zl, unicode.Zp)
+		return each > unicode.MaxASCII && unicode.In(each, unicode.Z, unicode.Mn, unicode.Me) || invisible(each)
 	})
 }
 
-// invisible: a control character, one that only directs how others are shown, or one that is for private use.
-func invisible(each rune) bool { return unicode.In(each, unicode.Cc, unicode.Cf, unicode.Co) }
+// mostMarks is how many marks one character may have: languages do with fewer, and a pile of them covers other lines.
+const mostMarks = 3
+
+// invisible: a control character, one that only directs how others are shown, one that is shown as nothing, or one that is for
+// private use.
+func invisible(each rune) bool {
+	return unicode.In(each, unicode.Cc, unicode.Cf, unicode.Co, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
 
 // sequence is the length of the terminal's sequence that the text begins with; 0: none.
 func sequence(text []rune, unended *bool) int {

@@ -37,6 +37,9 @@ func TestClean(t *testing.T) {
 		"a C1 byte that is no text":         {"a\x9b31mb", "a\ufffd31mb"},
 		"directions":                        {"\u202ecba\u202c \u2066x\u2069\u200f\u061c", "cba x"},
 		"characters without a width":        {"pay\u200bpal\ufeff\u00ad", "paypal"},
+		"fillers, and selectors":            {"pay\u3164\u115f\uffa0\u034fpal\ufe0f", "paypal"},
+		"other spaces":                      {"a\u00a0b\u2003c\u3000d", "a b c d"},
+		"a pile of marks":                   {"a" + strings.Repeat("\u0301", 50) + "b" + strings.Repeat("\u0489\u200d", 50), "a\u0301\u0301\u0301b\u0489\u0489\u0489"},
 		"tags, and private ones":            {"a\U000e0041\ue000b", "ab"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,10 +1,12 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -34,7 +36,9 @@ import (
 const (
 	// pauseInterval is for how long a watch that has ended, or is not allowed, is let rest.
 	pauseInterval = time.Second
-	userAgent     = "kubectl-oauth"
+	// requestWait is how long one request may take, where the user says nothing else.
+	requestWait = time.Minute
+	userAgent   = "kubectl-oauth"
 )
 
 // resource is a kind as the API server's paths and rules name it.
@@ -70,13 +74,20 @@ type cluster struct {
 	api       client.WithWatch
 	discovery discovery.DiscoveryInterface
 	clock     clock.WithTicker
+	// tell says to the user what they have to know meanwhile; it is clean.
+	tell func(string)
+	// longest is how long one request may take.
+	longest time.Duration
 }
 
-func connect(config *rest.Config, warnings io.Writer, at clock.WithTicker) (*cluster, error) {
+func connect(config *rest.Config, errs io.Writer, at clock.WithTicker) (*cluster, error) {
 	config = rest.CopyConfig(config)
+	longest := cmp.Or(config.Timeout, requestWait)
+	config.Timeout = 0 // which would end a watch, too
 	config.UserAgent = userAgent
-	config.QPS, config.Burst = 20, 40 // a watch that the server ends at once is begun anew, but not without a bound
-	config.WarningHandler = warningWriter{warnings}
+	config.QPS, config.Burst = 20, 40                             // a watch that the server ends at once is begun anew, but not without a bound
+	tell := func(text string) { fmt.Fprintln(errs, clean(text)) } //nolint:errcheck // there is nobody left to tell
+	config.WarningHandler = warningTeller{tell}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		v1alpha1.AddToScheme, corev1.AddToScheme, eventsv1.AddToScheme, appsv1.AddToScheme, coordinationv1.AddToScheme,
@@ -100,38 +111,49 @@ func connect(config *rest.Config, warnings io.Writer, at clock.WithTicker) (*clu
 		return nil, err
 	}
 	found, err := discovery.NewDiscoveryClientForConfig(config)
-	return &cluster{api: api, discovery: found, clock: at}, err
+	return &cluster{api: api, discovery: found, clock: at, tell: tell, longest: longest}, err
 }
 
-// warningWriter prints what the API server warns of.
-type warningWriter struct{ to io.Writer }
+// warningTeller prints what the API server warns of.
+type warningTeller struct{ tell func(string) }
 
 // HandleWarningHeader is part of rest.WarningHandler.
-func (w warningWriter) HandleWarningHeader(_ int, _, text string) {
-	fmt.Fprintf(w.to, "warning: %s\n", clean(text)) //nolint:errcheck // there is nobody left to tell
+func (w warningTeller) HandleWarningHeader(_ int, _, text string) { w.tell("warning: " + text) }
+
+// bound bounds one request.
+func (c *cluster) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.longest)
 }
 
 func (c *cluster) get(ctx context.Context, key types.NamespacedName, into client.Object) error {
-	err := c.api.Get(ctx, key, into)
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	err := c.api.Get(bounded, key, into)
 	scrub(into)
 	return c.explain(ctx, err, "get", into, key)
 }
 
 func (c *cluster) list(ctx context.Context, into client.ObjectList, options ...client.ListOption) error {
 	asked := (&client.ListOptions{}).ApplyOptions(options)
-	err := c.api.List(ctx, into, options...)
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	err := c.api.List(bounded, into, options...)
 	scrub(into)
 	return c.explain(ctx, err, "list", into, types.NamespacedName{Namespace: asked.Namespace})
 }
 
 func (c *cluster) create(ctx context.Context, object client.Object) error {
-	return c.explain(ctx, c.api.Create(ctx, object), "create", object, client.ObjectKeyFromObject(object))
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	return c.explain(ctx, c.api.Create(bounded, object), "create", object, client.ObjectKeyFromObject(object))
 }
 
 // patch changes an object by a merge patch.
 func (c *cluster) patch(ctx context.Context, object client.Object, merge []byte) error {
 	key := client.ObjectKeyFromObject(object)
-	err := c.api.Patch(ctx, object, client.RawPatch(types.MergePatchType, merge), client.FieldOwner(userAgent))
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	err := c.api.Patch(bounded, object, client.RawPatch(types.MergePatchType, merge), client.FieldOwner(userAgent))
 	scrub(object)
 	return c.explain(ctx, err, "patch", object, key)
 }
@@ -151,42 +173,87 @@ func (c *cluster) account(ctx context.Context, key types.NamespacedName) (*v1alp
 // errEnough ends what is followed, well.
 var errEnough = errors.New("enough")
 
-// follow shows an account to a function, and again whenever it changes, until the function has seen enough.
-func (c *cluster) follow(ctx context.Context, key types.NamespacedName, see func(*v1alpha1.ConnectedAccount) (enough bool)) error {
+// follow shows an account to a function, and again whenever it changes, until the function has seen enough. It waits for an API
+// server that does not answer: the account was read a moment ago.
+func (c *cluster) follow(ctx context.Context, account *v1alpha1.ConnectedAccount, see func(*v1alpha1.ConnectedAccount) (enough bool)) error {
+	key := client.ObjectKeyFromObject(account)
+	look := func(changed *v1alpha1.ConnectedAccount) error {
+		switch {
+		case changed.UID != account.UID:
+			return failf(ExitFailed, "the account was deleted and created again meanwhile")
+		case see(changed):
+			return errEnough
+		}
+		return nil
+	}
 	options := []client.ListOption{
 		client.InNamespace(key.Namespace), client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", key.Name)},
 	}
+	patience := patience{cluster: c}
 	for {
-		account, err := c.account(ctx, key)
-		if err != nil {
-			return err
+		now, err := c.account(ctx, key)
+		if err == nil {
+			err = look(now)
 		}
-		if see(account) {
-			return nil
+		if err == nil {
+			from := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: now.ResourceVersion}}
+			err = c.watch(ctx, append(options, from), func(event watch.EventType, changed *v1alpha1.ConnectedAccount) error {
+				if event == watch.Deleted {
+					return failf(ExitFailed, "the account was deleted meanwhile")
+				}
+				return look(changed)
+			})
 		}
-		from := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: account.ResourceVersion}}
-		err = c.watch(ctx, append(options, from), func(event watch.EventType, changed *v1alpha1.ConnectedAccount) error {
-			if event == watch.Deleted {
-				return failf(ExitFailed, "the account was deleted meanwhile")
-			}
-			if changed.UID != account.UID {
-				return failf(ExitFailed, "the account was deleted and created again meanwhile")
-			}
-			if see(changed) {
-				return errEnough
-			}
-			return nil
-		})
 		if errors.Is(err, errEnough) {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		if err := c.pause(ctx); err != nil {
+		if err := patience.rest(ctx, err); err != nil {
 			return err
 		}
 	}
+}
+
+// patience is with an API server that does not answer for a while, as when it is started anew.
+type patience struct {
+	cluster *cluster
+	told    bool
+	// refused counts what it has refused since: it may answer before it knows its users' rights.
+	refused int
+}
+
+// rest lets a moment pass, unless there is no use in it.
+func (p *patience) rest(ctx context.Context, err error) error {
+	const mostRefused = 10
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		p.told, p.refused = false, 0
+	case passing(err) && !p.told:
+		p.told = true
+		p.cluster.tell("the API server does not answer, and is asked again until it does: " + err.Error())
+	case passing(err):
+	case p.told && p.refused < mostRefused && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)):
+		p.refused++
+	default:
+		return err
+	}
+	return p.cluster.pause(ctx)
+}
+
+// passing: an error that is over once the API server runs again, or has less to do.
+func passing(err error) bool {
+	var known *failure
+	var status apierrors.APIStatus
+	switch {
+	case errors.As(err, &known):
+		return false
+	case errors.As(err, &status):
+		const serverErrors = 500
+		return status.Status().Code >= serverErrors || apierrors.IsTooManyRequests(err)
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // watch shows changes of accounts to a function until the watch ends, or the function has an error. A watch that cannot be had

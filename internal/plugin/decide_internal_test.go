@@ -26,31 +26,39 @@ import (
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	for link, good := range map[string]bool{
-		"https://oauth.example.com/connect?ticket=abc":  true,
-		"https://oauth.example.com:8443/connect":        true,
-		"http://127.0.0.1:8082/connect":                 true,
-		"http://localhost:8082/connect":                 true,
-		"http://[::1]:8082/connect":                     true,
-		"http://oauth.example.com/connect":              false,
-		"http://127.0.0.1.evil.example/connect":         false,
-		"http://localhost.evil.example/connect":         false,
-		"HTTPS://oauth.example.com/":                    true,
-		"file:///etc/passwd":                            false,
-		"javascript:alert(1)":                           false,
-		"https:opaque":                                  false,
-		"https:///connect":                              false,
-		"https://user:password@oauth.example.com/":      false,
-		"//oauth.example.com/":                          false,
-		"--help":                                        false,
-		"":                                              false,
-		"https://oauth.example.com/$(reboot)`x`":        false,
-		"https://oauth.example.com/\x1b]0;x\a":          false,
-		"https://oauth.example.com/\u202egnp.exe":       false,
-		"https://oauth.example.com/ https://b.example/": false,
-		"https://oauth.example.com/\nx":                 false,
-		"x-apple-systempreferences:com.apple":           false,
-		"https://oauth.example.com/%zz":                 false,
-		"\\\\share\\program":                            false,
+		"https://oauth.example.com/connect?ticket=abc":           true,
+		"https://oauth.example.com:8443/connect":                 true,
+		"http://127.0.0.1:8082/connect":                          true,
+		"http://localhost:8082/connect":                          true,
+		"http://[::1]:8082/connect":                              true,
+		"http://oauth.example.com/connect":                       false,
+		"http://127.0.0.1.evil.example/connect":                  false,
+		"http://localhost.evil.example/connect":                  false,
+		"HTTPS://oauth.example.com/":                             true,
+		"file:///etc/passwd":                                     false,
+		"javascript:alert(1)":                                    false,
+		"https:opaque":                                           false,
+		"https:///connect":                                       false,
+		"https://user:password@oauth.example.com/":               false,
+		"//oauth.example.com/":                                   false,
+		"--help":                                                 false,
+		"":                                                       false,
+		"https://oauth.example.com/$(reboot)`x`":                 false,
+		"https://oauth.example.com/\x1b]0;x\a":                   false,
+		"https://oauth.example.com/\u202egnp.exe":                false,
+		"https://oauth.example.com/ https://b.example/":          false,
+		"https://oauth.example.com/\nx":                          false,
+		"x-apple-systempreferences:com.apple":                    false,
+		"https://oauth.example.com/%zz":                          false,
+		"https://oauth.example.com/oauth/connect?ticket=AQ_x-9~": true,
+		"https://oauth.example.com/connect?ticket=a&calc":        false,
+		"https://oauth.example.com/connect?ticket=$(calc)":       false,
+		"https://oauth.example.com/connect?ticket=a;b":           false,
+		"https://oauth.example.com/connect?ticket=%PATH%":        false,
+		"https://oauth.example.com/connect?ticket=a|b^c":         false,
+		"https://\u043eauth.example.com/connect":                 false, // the first letter is a Cyrillic one
+		"https://oauth.example.com@evil.example/connect":         false,
+		"\\\\share\\program":                                     false,
 	} {
 		if err := checkLink(link); (err == nil) != good {
 			t.Errorf("%q: %v, want it to be good: %t", link, err, good)
@@ -90,27 +98,107 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// A command that a message prints is typed again only if it is about this account, or its client, and sets something of ours.
+// A command that a message prints is typed again only if it is about this account, or its client, and is what the reason asks for:
+// a message may quote what others have written.
 func TestPrintedCommands(t *testing.T) {
 	t.Parallel()
-	account := sampleAccount("acme", func(account *v1alpha1.ConnectedAccount) { account.Spec.ClientRef.Namespace = "platform" })
-	for name, c := range map[string]struct{ message, want string }{
-		"a label":                    {"If it is meant for it: kubectl label secret -n shop mine oauth-operator.dev/credential=true", "kubectl label secret -n shop mine oauth-operator.dev/credential=true"},
-		"an annotation":              {"x: kubectl annotate --overwrite oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2", "kubectl annotate --overwrite oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2"},
-		"a quoted value":             {`x: kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\''neil'. If it is`, `kubectl annotate --overwrite connectedaccount -n shop acme 'oauth-operator.dev/approve=ada o'\''neil'`},
-		"a value with a command":     {"x: kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/adopt=$(reboot)", "kubectl annotate --overwrite connectedaccount -n shop acme 'oauth-operator.dev/adopt=$(reboot)'"},
-		"another namespace":          {"x: kubectl label secret -n kube-system mine oauth-operator.dev/credential=true", ""},
-		"another's annotation":       {"x: kubectl annotate --overwrite secret -n shop mine example.com/x=true", ""},
-		"another kind":               {"x: kubectl label pod -n shop mine oauth-operator.dev/credential=true", ""},
-		"another verb":               {"x: kubectl delete secret -n shop mine", ""},
-		"more than one":              {"x: kubectl label secret -n shop mine oauth-operator.dev/credential=true; reboot", "kubectl label secret -n shop mine 'oauth-operator.dev/credential=true;'"},
-		"no command":                 {"the Secret holds a token", ""},
-		"a name that is an option":   {"x: kubectl label secret -n shop --all oauth-operator.dev/credential=true", ""},
-		"a namespace with a command": {"x: kubectl label secret -n $(reboot) mine oauth-operator.dev/credential=true", ""},
+	account := sampleAccount("acme", func(account *v1alpha1.ConnectedAccount) {
+		account.Spec.ClientRef.Namespace = "platform"
+		account.Status.BoundTo.AccountUID, account.Status.Identity = "old", "ada o'neil"
+	})
+	const annotate = "x: kubectl annotate --overwrite "
+	for name, c := range map[string]struct{ reason, message, want string }{
+		"a label":                     {"SecretNotConsented", "If it is meant for it: kubectl label secret -n shop mine oauth-operator.dev/credential=true", "kubectl label secret -n shop mine oauth-operator.dev/credential=true"},
+		"another host":                {"EndpointChanged", annotate + "oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2", "kubectl annotate --overwrite oauthclient -n platform bills oauth-operator.dev/accept-origin=https://a:1,https://b:2"},
+		"another host with a command": {"EndpointChanged", annotate + "oauthclient -n platform bills oauth-operator.dev/accept-origin=$(reboot)", "kubectl annotate --overwrite oauthclient -n platform bills 'oauth-operator.dev/accept-origin=$(reboot)'"},
+		"a quoted value":              {"ApprovalRequired", annotate + `connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\''neil'. If it is`, `kubectl annotate --overwrite connectedaccount -n shop acme 'oauth-operator.dev/approve=ada o'\''neil'`},
+		"another person":              {"ApprovalRequired", annotate + `connectedaccount -n shop acme oauth-operator.dev/approve='mallory'`, ""},
+		"an earlier account":          {"CredentialFromElsewhere", annotate + "connectedaccount -n shop acme oauth-operator.dev/adopt=old", "kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/adopt=old"},
+		"another account's":           {"CredentialFromElsewhere", annotate + "connectedaccount -n shop acme oauth-operator.dev/adopt=other", ""},
+		"a second grant":              {"Authorized", annotate + "connectedaccount -n shop acme oauth-operator.dev/replace-grant=3", "kubectl annotate --overwrite connectedaccount -n shop acme oauth-operator.dev/replace-grant=3"},
+		"no number of a grant":        {"Authorized", annotate + "connectedaccount -n shop acme oauth-operator.dev/replace-grant=x", ""},
+		"another reason":              {"ScopeReduced", annotate + "connectedaccount -n shop acme oauth-operator.dev/replace-grant=3", ""},
+		"what the reason asks not":    {"ApprovalRequired", annotate + "connectedaccount -n shop acme oauth-operator.dev/replace-grant=3", ""},
+		"another client":              {"EndpointChanged", annotate + "oauthclient -n platform other oauth-operator.dev/accept-origin=https://a:1", ""},
+		"another host for a Secret":   {"SecretNotConsented", annotate + "secret -n shop mine oauth-operator.dev/hosts=evil.example", ""},
+		"another namespace":           {"SecretNotConsented", "x: kubectl label secret -n kube-system mine oauth-operator.dev/credential=true", ""},
+		"another's annotation":        {"SecretNotConsented", annotate + "secret -n shop mine example.com/x=true", ""},
+		"another kind":                {"SecretNotConsented", "x: kubectl label pod -n shop mine oauth-operator.dev/credential=true", ""},
+		"another verb":                {"SecretNotConsented", "x: kubectl delete secret -n shop mine", ""},
+		"more than one":               {"SecretNotConsented", "x: kubectl label secret -n shop mine oauth-operator.dev/credential=true; reboot", ""},
+		"no command":                  {"Authorized", "the account holds a refresh token", ""},
+		"a name that is an option":    {"SecretNotConsented", "x: kubectl label secret -n shop --all oauth-operator.dev/credential=true", ""},
+		"a namespace with a command":  {"SecretNotConsented", "x: kubectl label secret -n $(reboot) mine oauth-operator.dev/credential=true", ""},
 	} {
-		got, is := printedIn(account, c.message)
+		status := metav1.ConditionFalse
+		if c.reason == "Authorized" {
+			status = metav1.ConditionTrue
+		}
+		got, is := printedIn(account, &metav1.Condition{Status: status, Reason: c.reason, Message: c.message})
 		if !is && c.want != "" || is && got.command() != c.want {
-			t.Errorf("%s: %q, want %q", name, got.command(), c.want)
+			t.Errorf("%s: %q, %t, want %q", name, got.command(), is, c.want)
+		}
+	}
+}
+
+// What approves of one person approves of no other, and is what the operator takes for them.
+func TestApproves(t *testing.T) {
+	t.Parallel()
+	for c, want := range map[[2]string]bool{
+		{"ada", "ada"}: true, {"consent/3", ""}: true, {"name/consent/3", "consent/3"}: true, {"name/name/x", "name/x"}: true,
+		{"consent/3", "consent/3"}: false, {"ada", ""}: false, {"consent/", ""}: false, {"consent/3x", ""}: false, {"ada", "bob"}: false,
+	} {
+		if got := approves(c[0], c[1]); got != want {
+			t.Errorf("%q approves of %q: %t", c[0], c[1], got)
+		}
+	}
+}
+
+// A line that labels a Secret is proposed only for one that the account, or its client, names: whoever has it labelled lets the
+// operator read it.
+func TestDoctorLabelsNobodyElsesSecret(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{"bills-client": true, "root-password": false} {
+		line := "kubectl label secret -n shop " + name + " oauth-operator.dev/credential=true"
+		f := &accountFacts{
+			account: sampleAccount("bills", failed("Authorized", "SecretNotConsented", "If it is meant for it: "+line, metav1.ConditionFalse)),
+			owner:   sampleClient(),
+			sources: []source{{
+				reference: reference{SecretKeyReference: v1alpha1.SecretKeyReference{Name: "bills-client", Key: "client_secret"}, namespace: "shop"},
+				unread:    &missingRightError{right: right{verb: "get", resource: "secrets"}},
+			}},
+		}
+		found := examine(f, present()).Findings[0]
+		if got := slices.Contains(found.Commands, line); got != want {
+			t.Errorf("%s: %v", name, found.Commands)
+		}
+	}
+}
+
+// What mends a Secret takes the value as it is, whatever characters are in it, and has it go nowhere else than the client sends it.
+func TestCommandsForASecret(t *testing.T) {
+	t.Parallel()
+	ref := reference{SecretKeyReference: v1alpha1.SecretKeyReference{Name: "mine", Key: "client_secret"}, namespace: "shop", use: "CLIENT_SECRET", path: "authentication.clientSecretRef"}
+	token := ref
+	token.path, token.Key = importPath, "refresh_token"
+	const encoded = ` | base64 | tr -d '\n' | sed 's|.*|{"data":{"client_secret":"&"}}|' | kubectl -n shop patch secret mine --type=merge --patch-file=/dev/stdin`
+	const hosts = "kubectl annotate --overwrite secret -n shop mine oauth-operator.dev/hosts="
+	for name, c := range map[string]struct {
+		source source
+		want   string
+	}{
+		"nothing in it":             {source{reference: ref, labelled: true, empty: true}, `printf %s "$CLIENT_SECRET"` + encoded},
+		"a newline":                 {source{reference: ref, labelled: true, newline: true}, `kubectl -n shop get secret mine '--output=go-template={{index .data "client_secret" | base64decode}}' | tr -d '\r\n'` + encoded},
+		"nobody may receive it":     {source{reference: token, labelled: true}, hosts + "provider.example"},
+		"others may receive it":     {source{reference: ref, labelled: true, limited: true, hosts: []string{"other.example"}}, hosts + "other.example,provider.example"},
+		"it may be received":        {source{reference: token, labelled: true, limited: true, hosts: []string{"Provider.Example:443"}}, ""},
+		"anybody may receive it":    {source{reference: ref, labelled: true}, ""},
+		"a child may receive it":    {source{reference: token, labelled: true, limited: true, hosts: []string{"a.provider.example"}}, hosts + "a.provider.example,provider.example"},
+		"another port is not meant": {source{reference: token, labelled: true, limited: true, hosts: []string{"provider.example:8443"}}, hosts + "provider.example:8443,provider.example"},
+	} {
+		got := strings.Join(c.source.commands(&accountFacts{account: sampleAccount("acme"), owner: sampleClient()}), "\n")
+		if got != c.want {
+			t.Errorf("%s:\n%s, want\n%s", name, got, c.want)
 		}
 	}
 }
@@ -118,23 +206,31 @@ func TestPrintedCommands(t *testing.T) {
 // reasons are those of the API, with the names of their constants.
 func reasons(t *testing.T) map[string]string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), nil, 0)
+	found := constants(t, filepath.Join("..", "..", "api", "v1alpha1", "conditions.go"), "Reason")
+	if len(found) < 40 {
+		t.Fatalf("found only %d reasons", len(found))
+	}
+	return found
+}
+
+// constants are the texts in a file whose names begin so.
+func constants(t *testing.T, path, begin string) map[string]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]string{}
 	ast.Inspect(file, func(node ast.Node) bool {
 		spec, is := node.(*ast.ValueSpec)
-		if is && strings.HasPrefix(spec.Names[0].Name, "Reason") {
-			if literal, is := spec.Values[0].(*ast.BasicLit); is {
-				found[spec.Names[0].Name], _ = strconv.Unquote(literal.Value)
-			}
+		if !is || len(spec.Values) == 0 || !strings.HasPrefix(spec.Names[0].Name, begin) {
+			return true
+		}
+		if literal, is := spec.Values[0].(*ast.BasicLit); is {
+			found[spec.Names[0].Name], _ = strconv.Unquote(literal.Value)
 		}
 		return true
 	})
-	if len(found) < 40 {
-		t.Fatalf("found only %d reasons", len(found))
-	}
 	return found
 }
 
@@ -145,6 +241,100 @@ func TestEveryReasonHasAnActor(t *testing.T) {
 	for name, reason := range reasons(t) {
 		if got := actor(reason); (got == "") != slices.Contains(well, reason) {
 			t.Errorf("%s: who acts is %q", name, got)
+		}
+	}
+}
+
+// Where a reason has several causes, the one who can change what the message says has to act: nothing goes on by itself where the
+// operator may not go.
+func TestWhoActsOnAnUnreachableServer(t *testing.T) {
+	t.Parallel()
+	said := constants(t, filepath.Join("..", "oauth", "errors.go"), "reason")
+	for name, want := range map[string]string{
+		"reasonPrivate": actorPlatform, "reasonLoopback": actorPlatform, "reasonNever": actorClient, "reasonName": actorClient, "reasonUnknownCA": actorClient,
+		"reasonWrongHost": actorClient, "reasonCertificate": actorClient, "reasonHandshake": actorClient, "reasonEndpoint": actorClient, "reasonPlaintext": actorClient,
+		"reasonExpired": actorNobody, "reasonConnect": actorNobody, "reasonNoAnswer": actorNobody,
+	} {
+		message := said[name]
+		if message == "" {
+			t.Fatalf("there is no %s any more", name)
+		}
+		f := &accountFacts{account: sampleAccount("acme", failed("Refreshed", "ServerUnreachable", "the token request could not be sent: "+message, metav1.ConditionTrue))}
+		found := examine(f, present()).Findings[0]
+		if found.Actor != want || (found.Level == levelNote) != (want == actorNobody) {
+			t.Errorf("%s: %s, who acts: %s, want %s", message, found.Level, found.Actor, want)
+		}
+	}
+}
+
+// Without a link nobody can consent, and that is not the account's owner's to mend.
+func TestWhoActsWithoutALink(t *testing.T) {
+	t.Parallel()
+	ways, err := os.ReadFile(filepath.Join("..", "lifecycle", "consent.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, message := range []string{"the operator was started without --consent-url, so that there is no link to follow", "the keyring has no usable keys for links"} {
+		if !strings.Contains(string(ways), message) {
+			t.Fatalf("nothing says %q any more", message)
+		}
+		f := &accountFacts{account: sampleAccount("acme", failed("Authorized", "AuthorizationRequired", "nobody has consented yet: "+message, metav1.ConditionFalse))}
+		if got := examine(f, present()).Findings[0]; got.Actor != actorPlatform {
+			t.Errorf("%s: who acts: %s", message, got.Actor)
+		}
+	}
+}
+
+// Whoever waits for a person, and sees the provider's error page in place of a question, is told what the provider must know.
+func TestDoctorNamesTheRedirectURI(t *testing.T) {
+	t.Parallel()
+	f := &accountFacts{account: waiting(), owner: sampleClient(func(owner *v1alpha1.OAuthClient) {
+		owner.Status.RedirectURI = "https://oauth.example.com/callback/shop/bills"
+	})}
+	found := examine(f, present()).Findings[0]
+	if !strings.Contains(found.Message, "exactly: https://oauth.example.com/callback/shop/bills") || !slices.Equal(found.Commands, []string{"kubectl oauth authorize -n shop acme"}) {
+		t.Errorf("%+v", found)
+	}
+}
+
+// A keyring that is there is not overwritten: what is in it may have sealed something.
+func TestDoctorAndTheKeyring(t *testing.T) {
+	t.Parallel()
+	gone := apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, keyringName)
+	for name, c := range map[string]struct {
+		installed *installationFacts
+		commands  int
+		says      string
+	}{
+		"it is gone":          {change(running(), func(f *installationFacts) { f.keyring.err = gone }), 1, "is missing"},
+		"it has other keys":   {running(), 0, "keep a copy of it before"},
+		"nobody may see that": {change(running(), func(f *installationFacts) { f.keyring.err = errors.New("no") }), 1, "is missing"},
+	} {
+		f := &accountFacts{installed: c.installed, account: sampleAccount("acme", failed("Authorized", "KeyringMissing", "the keyring Secret, or the key in it, is missing", metav1.ConditionTrue))}
+		if found := examine(f, present()).Findings[0]; len(found.Commands) != c.commands || !strings.Contains(found.Message, c.says) || found.Actor != actorPlatform {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}
+
+// An operator that works on some namespaces looks at no account of another one, and doctor can see which they are.
+func TestDoctorKnowsTheWatchedNamespaces(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		arguments []string
+		want      bool
+	}{
+		"all":              {[]string{"--leader-elect"}, false},
+		"this one":         {[]string{"--watch-namespaces=shop,billing"}, false},
+		"others":           {[]string{"--leader-elect", "--watch-namespaces=billing,crm"}, true},
+		"in two arguments": {[]string{"-watch-namespaces", "billing"}, true},
+		"nothing after it": {[]string{"--watch-namespaces"}, false},
+	} {
+		installed := running()
+		installed.operator.object.Spec.Template.Spec.Containers[0].Args = c.arguments
+		found := examine(&accountFacts{account: sampleAccount("acme"), installed: installed}, present()).Findings[0]
+		if got := found.What == "watched namespaces" && found.Level == levelFault; got != c.want {
+			t.Errorf("%s: %+v", name, found)
 		}
 	}
 }
@@ -184,6 +374,9 @@ func TestWhoWorks(t *testing.T) {
 		"a clock that is a bit ahead": {func(f *installationFacts) {
 			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(20 * time.Second)}
 		}, levelOK, "renewed 0s ago"},
+		"a clock that is wrong": {func(f *installationFacts) {
+			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(10 * time.Minute)}
+		}, levelWarning, "is wrong by 10m"},
 		"a clock that is a bit slow": {func(f *installationFacts) {
 			f.lease.object.Spec.RenewTime = &metav1.MicroTime{Time: present().Add(-time.Minute)}
 		}, levelOK, ""},
@@ -335,7 +528,14 @@ func TestWhatThereIsToAccept(t *testing.T) {
 		}, "", ""},
 		"another host":   {failed("Authorized", "EndpointChanged", "x: "+annotate+"oauthclient -n shop bills oauth-operator.dev/accept-origin=https://b.example:443", metav1.ConditionTrue), "oauth-operator.dev/accept-origin", "https://b.example:443"},
 		"another client": {failed("Authorized", "EndpointChanged", "put the identifier back", metav1.ConditionTrue), "", ""},
-		"an approval":    {failed("Authorized", "ApprovalRequired", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\\''neil'. If it is", metav1.ConditionFalse), "oauth-operator.dev/approve", "ada o'neil"},
+		"an approval": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.Identity = "ada o'neil"
+			failed("Authorized", "ApprovalRequired", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/approve='ada o'\\''neil'. If it is", metav1.ConditionFalse)(a)
+		}, "oauth-operator.dev/approve", "ada o'neil"},
+		"an approval of somebody else than is shown": {func(a *v1alpha1.ConnectedAccount) {
+			a.Status.Identity = "ada"
+			failed("Authorized", "ApprovalRequired", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/approve='mallory'", metav1.ConditionFalse)(a)
+		}, "", ""},
 		"a second grant": {func(a *v1alpha1.ConnectedAccount) {
 			setCondition(a, "Authorized", metav1.ConditionTrue, "Authorized", "x: "+annotate+"connectedaccount -n shop acme oauth-operator.dev/replace-grant=3")
 		}, "oauth-operator.dev/replace-grant", "3"},

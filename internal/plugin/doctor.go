@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
@@ -38,14 +39,14 @@ may not read is not looked at, and said so. Nothing is changed.`,
 			return exactly("NAME")(command, names)
 		},
 		RunE:              func(command *cobra.Command, names []string) error { return a.doctor(command.Context(), names) },
-		ValidArgsFunction: a.completeAccounts,
+		ValidArgsFunction: a.completeAccount,
 	}
-	a.addOutput(command.Flags())
+	a.addOutput(command)
 	return command
 }
 
 func (a *app) doctor(ctx context.Context, names []string) error {
-	if err := a.checkOutput(); err != nil {
+	if err := a.checkFlags(); err != nil {
 		return err
 	}
 	found, namespace, err := a.connect()
@@ -57,7 +58,8 @@ func (a *app) doctor(ctx context.Context, names []string) error {
 		return err
 	}
 	now := found.clock.Now()
-	installed := installation(found.lookAround(ctx), now)
+	facts := found.lookAround(ctx)
+	installed := installation(facts, now)
 	if len(names) > 0 && installed.worst() != levelFault {
 		installed.Findings = slices.DeleteFunc(installed.Findings, func(f finding) bool { return f.Level == levelOK || f.Level == levelNote })
 		if installed.worst() == levelUnknown || len(installed.Findings) == 0 {
@@ -68,8 +70,9 @@ func (a *app) doctor(ctx context.Context, names []string) error {
 	if installed.About != "" {
 		all.Sections = append(all.Sections, installed)
 	}
+	round := found.round(ctx, accounts, facts)
 	for _, account := range accounts {
-		all.Sections = append(all.Sections, examine(found.lookAt(ctx, account), now))
+		all.Sections = append(all.Sections, examine(round.lookAt(ctx, account), now))
 	}
 	for _, each := range all.Sections {
 		all.Healthy = all.Healthy && each.worst() != levelFault
@@ -124,41 +127,80 @@ type accountFacts struct {
 	sources []source
 	// events are the last warnings, as text.
 	events []string
+	// installed is what is known of the installation; nil: nothing.
+	installed *installationFacts
+}
+
+// round is one round of doctor: what several accounts have in common is read once.
+type round struct {
+	*cluster
+	installed *installationFacts
+	owners    map[types.NamespacedName]accountFacts // what is known of their client
+	sources   map[reference]source
+	events    map[types.UID][]string // nil: those of each account are asked for
+}
+
+func (c *cluster) round(ctx context.Context, accounts []*v1alpha1.ConnectedAccount, installed *installationFacts) *round {
+	r := &round{cluster: c, installed: installed, owners: map[types.NamespacedName]accountFacts{}, sources: map[reference]source{}}
+	if len(accounts) > 1 {
+		r.events = c.warnings(ctx, accounts[0].Namespace, client.MatchingFields{"type": "Warning"})
+	}
+	return r
 }
 
 // lookAt reads what there is to know of an account, as far as the user may.
-func (c *cluster) lookAt(ctx context.Context, account *v1alpha1.ConnectedAccount) *accountFacts {
-	f := &accountFacts{account: account}
-	if ref := account.Spec.ClientRef; ref.Name != "" {
-		owner := &v1alpha1.OAuthClient{}
-		if f.ownerErr = c.get(ctx, keyOf(clientNamespace(account), ref.Name), owner); f.ownerErr == nil {
-			f.owner = owner
-		}
-		if apierrors.IsNotFound(f.ownerErr) {
-			f.elsewhere = c.elsewhere(ctx, &v1alpha1.OAuthClientList{}, "oauthclients", v1alpha1.Group, account.Namespace, ref.Name)
-		}
-	}
+func (r *round) lookAt(ctx context.Context, account *v1alpha1.ConnectedAccount) *accountFacts {
+	f := r.owner(ctx, account)
+	f.account, f.installed = account, r.installed
 	for _, named := range references(account, f.owner) {
-		f.sources = append(f.sources, c.lookInto(ctx, named))
+		seen, known := r.sources[named]
+		if !known {
+			seen = r.lookInto(ctx, named)
+			r.sources[named] = seen
+		}
+		f.sources = append(f.sources, seen)
 	}
-	f.events = c.warnings(ctx, account)
+	events := r.events
+	if events == nil {
+		events = r.warnings(ctx, account.Namespace, client.MatchingFields{"regarding.uid": string(account.UID), "type": "Warning"})
+	}
+	f.events = events[account.UID]
+	return &f
+}
+
+// owner reads the client of an account.
+func (r *round) owner(ctx context.Context, account *v1alpha1.ConnectedAccount) accountFacts {
+	key := keyOf(clientNamespace(account), account.Spec.ClientRef.Name)
+	if key.Name == "" {
+		return accountFacts{}
+	}
+	if known, is := r.owners[key]; is {
+		return known
+	}
+	f, owner := accountFacts{}, &v1alpha1.OAuthClient{}
+	if f.ownerErr = r.get(ctx, key, owner); f.ownerErr == nil {
+		f.owner = owner
+	}
+	if apierrors.IsNotFound(f.ownerErr) {
+		f.elsewhere = r.elsewhere(ctx, &v1alpha1.OAuthClientList{}, "oauthclients", v1alpha1.Group, account.Namespace, key.Name)
+	}
+	r.owners[key] = f
 	return f
 }
 
-// warnings are what events of an account warn of, each once, the latest first.
-func (c *cluster) warnings(ctx context.Context, account *v1alpha1.ConnectedAccount) []string {
-	const most = 3
+// warnings are what events in a namespace warn of, each once, the latest first, by what they are about.
+func (c *cluster) warnings(ctx context.Context, namespace string, which client.MatchingFields) map[types.UID][]string {
+	const most, read = 3, 2000
 	list := &eventsv1.EventList{}
-	err := c.list(ctx, list, client.InNamespace(account.Namespace), client.MatchingFields{"regarding.uid": string(account.UID), "type": "Warning"}, client.Limit(completeMost))
-	if err != nil {
-		return nil
+	if err := c.list(ctx, list, client.InNamespace(namespace), which, client.Limit(read)); err != nil {
+		return map[types.UID][]string{}
 	}
 	slices.SortFunc(list.Items, func(x, y eventsv1.Event) int { return lastSeen(y).Compare(lastSeen(x)) })
-	var texts []string
+	texts := map[types.UID][]string{}
 	for _, event := range list.Items {
-		text := event.Reason + ": " + event.Note
-		if !slices.Contains(texts, text) && len(texts) < most {
-			texts = append(texts, text)
+		text, about := event.Reason+": "+event.Note, event.Regarding.UID
+		if !slices.Contains(texts[about], text) && len(texts[about]) < most {
+			texts[about] = append(texts[about], text)
 		}
 	}
 	return texts
@@ -177,6 +219,15 @@ func optional(count int, before, what string) string {
 		return ""
 	}
 	return before + plural(count, what)
+}
+
+// some is listed, where there may be more than anybody wants to read.
+func some(names []string) string {
+	const most = 10
+	if len(names) > most {
+		return listed(names[:most]) + " and " + strconv.Itoa(len(names)-most) + " more"
+	}
+	return listed(names)
 }
 
 // listed joins names as in a sentence.

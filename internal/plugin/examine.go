@@ -43,7 +43,7 @@ func examine(f *accountFacts, now time.Time) section {
 		expired := metav1.Condition{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonTokenExpired, Message: cmp.Or(view.Message, "the token has expired")}
 		result.Findings = append(result.Findings, judge(f, &expired, false)...)
 	}
-	if asked, is := printedIn(f.account, authorizedMessage(f.account)); is && asked.key == v1alpha1.AnnotationReplaceGrant {
+	if asked, is := printedIn(f.account, authorization(f.account)); is && asked.key == v1alpha1.AnnotationReplaceGrant {
 		result.Findings = append(result.Findings, finding{Level: levelNote, What: "import", Message: "a refresh token waits to be imported, until the present grant ends or is given up", Commands: []string{own("adopt", f.account)}})
 	}
 	if len(result.Findings) == 0 {
@@ -85,15 +85,21 @@ func endsWithItsToken(account *v1alpha1.ConnectedAccount) bool {
 
 // notLooked finds an account, or a change of it, that the operator has not looked at.
 func notLooked(f *accountFacts, now time.Time) *finding {
-	if looked(f.account) || now.Sub(f.account.CreationTimestamp.Time) < newAccount && !viewOf(f.account, now).known {
-		if looked(f.account) {
-			return nil
+	watched, known := f.installed.watches()
+	switch {
+	case known && !slices.Contains(watched, f.account.Namespace):
+		return &finding{
+			Level: levelFault, What: "watched namespaces", Actor: actorPlatform,
+			Message: "the operator works on the namespaces " + some(watched) + ", and not on this one: add it to watchNamespaces of the chart, which gives it the rights that it needs there",
 		}
+	case looked(f.account):
+		return nil
+	case now.Sub(f.account.CreationTimestamp.Time) < newAccount && !viewOf(f.account, now).known:
 		return &finding{Level: levelNote, What: reasonUnseen, Message: "the account was created a moment ago"}
 	}
 	return &finding{
 		Level: levelFault, What: reasonUnseen, Message: "the operator has not looked at the account as it is now: is it running, and does it watch this namespace?",
-		Actor: "the platform team", Commands: []string{line("kubectl", "-n", operatorNamespace, "get", "deployments,pods,leases")},
+		Actor: actorPlatform, Commands: []string{line("kubectl", "-n", operatorNamespace, "get", "deployments,pods,leases")},
 	}
 }
 
@@ -104,7 +110,7 @@ func judge(f *accountFacts, condition *metav1.Condition, ready bool) []finding {
 			return found
 		}
 	}
-	return []finding{advised(f, condition, levelOf(condition.Reason, ready))}
+	return []finding{advised(f, condition, levelOf(condition, ready))}
 }
 
 func judgeClient(f *accountFacts, ready bool) []finding {
@@ -114,34 +120,32 @@ func judgeClient(f *accountFacts, ready bool) []finding {
 		if condition == nil || condition.Status != metav1.ConditionFalse {
 			continue
 		}
-		found := advised(f, condition, levelOf(condition.Reason, ready))
+		found := advised(f, condition, levelOf(condition, ready))
 		found.Message = "the OAuthClient " + f.owner.Namespace + "/" + f.owner.Name + ": " + found.Message
 		all = append(all, found)
 	}
 	return all
 }
 
-// levelOf: what leaves a good token in the Secret is a warning, and so is what ends by itself.
-func levelOf(reason string, ready bool) level {
-	switch reason {
-	case v1alpha1.ReasonPending, v1alpha1.ReasonAuthorizationPending:
+// levelOf: what leaves a good token in the Secret is a warning, and less than that what ends by itself.
+func levelOf(condition *metav1.Condition, ready bool) level {
+	switch {
+	case condition.Reason == v1alpha1.ReasonPending, condition.Reason == v1alpha1.ReasonAuthorizationPending:
 		return levelNote
-	case v1alpha1.ReasonServerUnreachable, v1alpha1.ReasonOutcomeUnknown, v1alpha1.ReasonThrottled, v1alpha1.ReasonSuspended:
-		if ready {
-			return levelNote
-		}
-	}
-	if ready {
+	case ready && (actorOf(condition) == actorNobody || condition.Reason == v1alpha1.ReasonSuspended):
+		return levelNote
+	case ready:
 		return levelWarning
+	default:
+		return levelFault
 	}
-	return levelFault
 }
 
 // advised is the finding of a condition.
 func advised(f *accountFacts, condition *metav1.Condition, at level) finding {
-	found := finding{Level: at, What: condition.Reason, Message: condition.Message, Actor: actor(condition.Reason)}
-	asked, printed := printedIn(f.account, condition.Message)
-	if printed {
+	found := finding{Level: at, What: condition.Reason, Message: condition.Message, Actor: actorOf(condition)}
+	asked, printed := printedIn(f.account, condition)
+	if printed = printed && f.names(asked); printed {
 		// The line itself comes below the message, where it can be copied.
 		before, _, _ := strings.Cut(condition.Message, ": kubectl ")
 		found.Message = before + ":"
@@ -160,6 +164,11 @@ func advised(f *accountFacts, condition *metav1.Condition, at level) finding {
 	return found
 }
 
+// names: a command about a Secret is about one that the account or its client names.
+func (f *accountFacts) names(asked printed) bool {
+	return asked.kind != "secret" || slices.ContainsFunc(f.sources, func(s source) bool { return s.namespace == asked.namespace && s.Name == asked.name })
+}
+
 // details is what was seen beside what the condition says.
 func details(f *accountFacts, reason string) string {
 	switch reason {
@@ -174,9 +183,20 @@ func details(f *accountFacts, reason string) string {
 		if s := culprit(f, reason); s != nil {
 			return s.seen()
 		}
+	case v1alpha1.ReasonKeyringMissing:
+		if f.keyringThere() {
+			return "There is a Secret " + keyringName + ", with other keys in it: keep a copy of it before the one of the backup takes its place, since credentials may have been sealed under it, too"
+		}
+	case v1alpha1.ReasonAuthorizationRequired, v1alpha1.ReasonAuthorizationDenied:
+		if f.owner != nil && f.owner.Status.RedirectURI != "" && f.account.Status.AuthorizationURL != "" {
+			return "If the provider shows an error instead of asking, it must know this redirect URI, exactly: " + f.owner.Status.RedirectURI
+		}
 	}
 	return ""
 }
+
+// keyringThere: there is a keyring, as far as can be seen.
+func (f *accountFacts) keyringThere() bool { return f.installed != nil && f.installed.keyring.there() }
 
 // seen says what was seen of a Secret.
 func (s source) seen() string {
@@ -192,7 +212,7 @@ func (s source) seen() string {
 	case s.empty && s.alike() != "":
 		return "Is the key " + s.alike() + " meant?"
 	case s.empty:
-		return "The Secret has the keys " + cmp.Or(listed(s.keys), "none")
+		return "The Secret has the keys " + cmp.Or(some(s.keys), "none")
 	default:
 		return ""
 	}
@@ -207,7 +227,7 @@ func culprit(f *accountFacts, reason string) *source {
 		case v1alpha1.ReasonSecretKeyMissing:
 			return !s.missing && s.unread == nil && (s.empty || s.newline)
 		default:
-			return !s.missing && s.unread == nil && !s.labelled
+			return !s.missing && s.unread == nil && (!s.labelled || s.withholds(f.endpoint()))
 		}
 	}
 	for i := range f.sources {

@@ -2,12 +2,12 @@ package plugin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,12 +45,12 @@ Whoever used the token before must have stopped: where a refresh token is good f
 		RunE: func(command *cobra.Command, names []string) error {
 			return a.importToken(command.Context(), names[0], options)
 		},
-		ValidArgsFunction: a.completeAccounts,
+		ValidArgsFunction: a.completeAccount,
 	}
 	command.Flags().StringSliceVar(&options.hosts, "host", nil, "which hosts may receive the token; usually that of the client's token endpoint")
 	command.Flags().BoolVar(&options.replace, "replace", false, "put the token into the Secret although there is one already")
 	a.addTimeout(command.Flags(), shortWait)
-	a.addOutput(command.Flags())
+	a.addOutput(command)
 	return command
 }
 
@@ -64,20 +64,18 @@ func (a *app) importToken(ctx context.Context, name string, options importOption
 		return failf(ExitWrong, "the account imports nothing. Let it do so: %s", line("kubectl", "-n", account.Namespace, "patch", "connectedaccount", account.Name,
 			"--type=merge", fmt.Sprintf(`--patch={"spec":{"importRefreshTokenRef":{"name":%q,"key":"refresh_token"}}}`, account.Name+"-import")))
 	}
-	if len(options.hosts) == 0 {
-		if options.hosts, err = hostsOf(ctx, found, account); err != nil {
-			return err
-		}
-	}
 	source := &corev1.Secret{}
 	key := types.NamespacedName{Namespace: account.Namespace, Name: ref.Name}
 	if err := found.get(ctx, key, source); err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	if err := mayFill(source, options.replace); err != nil {
+	if err := mayFill(source, ref.Key, options.replace); err != nil {
 		return err
 	}
-	token, err := a.readToken(account, options.hosts)
+	if options.hosts, err = receivers(ctx, found, account, source, options.hosts); err != nil {
+		return err
+	}
+	token, err := a.readToken(ctx, account, options.hosts)
 	if err != nil {
 		return err
 	}
@@ -95,44 +93,62 @@ func (a *app) importToken(ctx context.Context, name string, options importOption
 	})
 }
 
-// hostsOf is the host of the account's client, to which the token goes.
-func hostsOf(ctx context.Context, from *cluster, account *v1alpha1.ConnectedAccount) ([]string, error) {
+// receivers are the hosts that may receive the token: those that the user names, or that the Secret names already, or that of
+// the client's token endpoint. Where the Secret names others than that, somebody meant it.
+func receivers(ctx context.Context, from *cluster, account *v1alpha1.ConnectedAccount, source *corev1.Secret, named []string) ([]string, error) {
+	for _, host := range named {
+		if strings.ContainsAny(host, "/@?# ") || originOf(v1alpha1.Endpoint("https://"+host)) == "" {
+			return nil, failf(ExitUsage, "%q is no host: write one such as provider.example, or provider.example:8443", clean(host))
+		}
+	}
+	if len(named) > 0 {
+		return named, nil
+	}
 	owner := &v1alpha1.OAuthClient{}
 	if err := from.get(ctx, types.NamespacedName{Namespace: clientNamespace(account), Name: account.Spec.ClientRef.Name}, owner); err != nil {
-		return nil, failf(ExitFailed, "say with --host which host may receive the token, since the client cannot be read: %w", err)
+		return nil, failf(codeOf(ctx, err), "say with --host which host may receive the token, since the client cannot be read: %w", err)
 	}
-	parsed, err := url.Parse(string(owner.Spec.Endpoints.Token))
-	if err != nil || parsed.Host == "" {
+	_, host, _ := strings.Cut(originOf(owner.Spec.Endpoints.Token), "://")
+	host = strings.TrimSuffix(host, ":443")
+	annotation, limited := source.Annotations[v1alpha1.AnnotationHosts]
+	switch {
+	case host == "":
 		return nil, failf(ExitFailed, "say with --host which host may receive the token: the client names none")
+	case limited && !receives(listedIn(annotation), owner.Spec.Endpoints.Token):
+		return nil, failf(ExitWrong, "the Secret %s says that what is in it goes to %s, and the client sends it to %s: if that may have it, say --host %s", source.Name, cmp.Or(some(listedIn(annotation)), "nobody"), host, host)
+	case limited:
+		return listedIn(annotation), nil
 	}
-	return []string{parsed.Host}, nil
+	return []string{host}, nil
 }
 
-// mayFill refuses to touch a Secret that is there for something else, or holds something already.
-func mayFill(source *corev1.Secret, replace bool) error {
+// mayFill refuses to touch a Secret that is there for something else, or holds a token already.
+func mayFill(source *corev1.Secret, key string, replace bool) error {
 	switch {
 	case source.ResourceVersion == "":
 		return nil
 	case source.Labels[v1alpha1.LabelCredential] != "true":
 		return failf(ExitWrong, "there is a Secret %s already, which is not meant for the operator: it lacks the label %s=true. Name another one in spec.importRefreshTokenRef", source.Name, v1alpha1.LabelCredential)
-	case !replace:
-		return failf(ExitWrong, "there is a Secret %s already: to put another refresh token into it, say --replace", source.Name)
-	default:
+	case replace || len(source.Data[key]) == 0:
 		return nil
+	case source.Annotations[v1alpha1.AnnotationImported] == "":
+		return failf(ExitWrong, "the Secret %s has something under the key %s already, which no account has taken over yet: if it is kept elsewhere, or worth nothing, put the new token in its place with --replace", source.Name, key)
+	default:
+		return failf(ExitWrong, "the Secret %s has a refresh token under the key %s already, which was taken over: to put another one into it, say --replace", source.Name, key)
 	}
 }
 
 // readToken reads the token, from a person without showing it.
-func (a *app) readToken(account *v1alpha1.ConnectedAccount, hosts []string) (secret.Value, error) {
+func (a *app) readToken(ctx context.Context, account *v1alpha1.ConnectedAccount, hosts []string) (secret.Value, error) {
 	var text []byte
 	var err error
 	if a.system.InTerminal {
 		fmt.Fprintf(a.system.Err, "Whoever used the refresh token before must have stopped. It will be sent to %s.\nRefresh token for %s/%s (not shown): ", //nolint:errcheck // there is nobody left to tell
 			strings.Join(hosts, ", "), account.Namespace, account.Name)
-		text, err = a.system.ReadHidden()
+		text, err = a.system.ReadHidden(ctx)
 		a.tellf("")
 	} else {
-		text, err = io.ReadAll(io.LimitReader(a.system.In, maxToken+3))
+		text, err = within(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.system.In, maxToken+3)) })
 	}
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("read the refresh token: %w", err)
@@ -193,7 +209,7 @@ func importOutcome(before, account *v1alpha1.ConnectedAccount, was, source *core
 		}
 		return nil
 	}
-	if printed, is := printedIn(account, authorizedMessage(account)); is && printed.key == v1alpha1.AnnotationReplaceGrant {
+	if printed, is := printedIn(account, authorization(account)); is && printed.key == v1alpha1.AnnotationReplaceGrant {
 		return &outcome{
 			Outcome: "Waiting", code: ExitWrong, Message: "the account has a grant that works, and imports the token when that ends. To give the present grant up for it:",
 			Commands: []string{own("adopt", account)},
@@ -209,9 +225,7 @@ func importOutcome(before, account *v1alpha1.ConnectedAccount, was, source *core
 	return unwell(account, "the token is not taken over: ")
 }
 
-func authorizedMessage(account *v1alpha1.ConnectedAccount) string {
-	if condition := meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionAuthorized); condition != nil {
-		return condition.Message
-	}
-	return ""
+// authorization is the condition that says whether there is a grant, and what is asked about it; nil: nothing yet.
+func authorization(account *v1alpha1.ConnectedAccount) *metav1.Condition {
+	return meta.FindStatusCondition(account.Status.Conditions, v1alpha1.ConditionAuthorized)
 }

@@ -29,6 +29,8 @@ const (
 	leastMinor = 30
 	// leaseTolerance is how far the clocks of this machine and of the operator may be apart, beyond what a lease lasts.
 	leaseTolerance = time.Minute
+	// clockTolerance is from when on that is said.
+	clockTolerance = 30 * time.Second
 )
 
 // policies are the admission policies of the installation. Each has a binding of its name.
@@ -87,7 +89,9 @@ func (c *cluster) lookAround(ctx context.Context) *installationFacts {
 		consent:  look(ctx, c, operatorNamespace, consentName, &appsv1.Deployment{}), consentKeys: look(ctx, c, operatorNamespace, consentName, secretMetadata()),
 		consentFinder: look(ctx, c, operatorNamespace, consentName, &corev1.Service{}),
 	}
-	if version, err := c.discovery.ServerVersion(); err == nil {
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	if version, err := within(bounded, c.discovery.ServerVersion); err == nil {
 		f.version = clean(version.GitVersion)
 		f.minor, _ = strconv.Atoi(strings.TrimRight(version.Minor, "+"))
 	}
@@ -100,6 +104,26 @@ func (c *cluster) lookAround(ctx context.Context) *installationFacts {
 		f.bindings[name] = look(ctx, c, "", name, &admissionv1.ValidatingAdmissionPolicyBinding{})
 	}
 	return f
+}
+
+// watches are the namespaces that the operator works on; false: all, or nobody knows.
+func (f *installationFacts) watches() ([]string, bool) {
+	if f == nil || !f.operator.there() || f.operator.object == nil {
+		return nil, false
+	}
+	for _, container := range f.operator.object.Spec.Template.Spec.Containers {
+		for at, argument := range container.Args {
+			name, value, is := strings.Cut(strings.TrimLeft(argument, "-"), "=")
+			if name != "watch-namespaces" {
+				continue
+			}
+			if !is && at+1 < len(container.Args) {
+				value = container.Args[at+1]
+			}
+			return listedIn(value), value != ""
+		}
+	}
+	return nil, false
 }
 
 // installation says what is wrong with the installation.
@@ -206,6 +230,9 @@ func working(f *installationFacts, now time.Time) finding {
 	holder, age, fresh := held(lease, now)
 	logs := []string{line("kubectl", "-n", operatorNamespace, "get", "pods"), line("kubectl", "-n", operatorNamespace, "logs", "deployment/"+operatorName, "--all-pods", "--tail=50")}
 	switch {
+	case fresh && lease.object.Spec.RenewTime.Sub(now) > clockTolerance:
+		return finding{Level: levelWarning, What: what, Message: fmt.Sprintf("%s holds the lease, and has renewed it at a time that has not come yet: the clock of this machine, or of that one, is wrong by %s, and so is what is said here of times",
+			holder, duration.HumanDuration(lease.object.Spec.RenewTime.Sub(now)))}
 	case fresh && deployment.there() && deployment.object.Status.ReadyReplicas > 0:
 		return finding{Level: levelOK, What: what, Message: fmt.Sprintf("%s; %s holds the lease, renewed %s ago; image %s", pods, holder, age, imageOf(deployment.object))}
 	case fresh:

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 )
@@ -21,10 +23,10 @@ The earlier token is not revoked; most providers let it be good until it expires
 		Example:           "  kubectl oauth refresh acme -n shop",
 		Args:              exactly("NAME"),
 		RunE:              func(command *cobra.Command, names []string) error { return a.refresh(command.Context(), names[0]) },
-		ValidArgsFunction: a.completeAccounts,
+		ValidArgsFunction: a.completeAccount,
 	}
 	a.addTimeout(command.Flags(), shortWait)
-	a.addOutput(command.Flags())
+	a.addOutput(command)
 	return command
 }
 
@@ -36,8 +38,8 @@ func (a *app) refresh(ctx context.Context, name string) error {
 	if account.Spec.Grant.Type == v1alpha1.GrantAPIKey {
 		return failf(ExitWrong, "an API key is not refreshed: change it in the Secret %s, and it is published", account.Spec.Grant.APIKeyRef.Name)
 	}
-	at := requestTime(account, found.clock.Now())
-	if err := found.patch(ctx, account, annotation(v1alpha1.AnnotationRefreshRequestedAt, at.Format(time.RFC3339))); err != nil {
+	at, err := found.requestRefresh(ctx, account)
+	if err != nil {
 		return err
 	}
 	a.tellf("%s/%s: asked for a new token", account.Namespace, account.Name)
@@ -45,6 +47,26 @@ func (a *app) refresh(ctx context.Context, name string) error {
 	return a.await(ctx, found, account, "a new token", func(changed *v1alpha1.ConnectedAccount) *outcome {
 		return refreshOutcome(before, changed, at, found.clock.Now())
 	})
+}
+
+// requestRefresh asks for a new token, and returns from when on. A time that has not come is waited for, so that where the clock of
+// this machine is fast, the time is the one at which the API server has written it.
+func (c *cluster) requestRefresh(ctx context.Context, account *v1alpha1.ConnectedAccount) (time.Time, error) {
+	const tolerance = 5 * time.Second
+	ask := func(at time.Time) error {
+		return c.patch(ctx, account, annotationOf(account.UID, v1alpha1.AnnotationRefreshRequestedAt, at.Format(time.RFC3339)))
+	}
+	at := requestTime(account, c.clock.Now())
+	if err := ask(at); err != nil {
+		return at, err
+	}
+	for _, field := range account.ManagedFields {
+		if field.Manager == userAgent && field.Time != nil && at.After(field.Time.Add(tolerance)) {
+			at = requestTime(account, field.Time.Time)
+			return at, ask(at)
+		}
+	}
+	return at, nil
 }
 
 // requestTime is the present, or later than the token that the account has: a clock that is slow would ask for nothing.
@@ -56,11 +78,21 @@ func requestTime(account *v1alpha1.ConnectedAccount, now time.Time) time.Time {
 	return at
 }
 
-// annotation is the merge patch that sets an annotation.
-func annotation(key, value string) []byte {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}})
+// annotation is the merge patch that sets an annotation of an object, as long as nobody has changed that since it was read.
+func annotation(object client.Object, key, value string) []byte {
+	return annotate(map[string]any{"uid": object.GetUID(), "resourceVersion": object.GetResourceVersion()}, key, value)
+}
+
+// annotationOf is the merge patch that sets an annotation of the object with that UID, whatever else has changed.
+func annotationOf(uid types.UID, key, value string) []byte {
+	return annotate(map[string]any{"uid": uid}, key, value)
+}
+
+func annotate(metadata map[string]any, key, value string) []byte {
+	metadata["annotations"] = map[string]string{key: value}
+	patch, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
-		panic(fmt.Sprintf("two strings could not be marshalled: %v", err)) // they always can
+		panic(fmt.Sprintf("strings could not be marshalled: %v", err)) // they always can
 	}
 	return patch
 }

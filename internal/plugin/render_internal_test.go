@@ -222,7 +222,7 @@ func TestWhoGetsColours(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := &app{system: System{OutTerminal: c.terminal, Width: 80, Getenv: func(name string) string { return c.environment[name] }}}
+			a := &app{system: System{OutTerminal: c.terminal, Size: func() (int, int) { return 80, 24 }, Getenv: func(name string) string { return c.environment[name] }}}
 			if got := a.painter(); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}

@@ -141,14 +141,18 @@ func (c *cluster) allowed(ctx context.Context, wanted right) (bool, error) {
 			Verb: wanted.verb, Group: wanted.group, Resource: wanted.resource, Namespace: wanted.namespace, Name: wanted.name,
 		},
 	}}
-	err := c.api.Create(ctx, review)
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	err := c.api.Create(bounded, review)
 	return err == nil && review.Status.Allowed, err
 }
 
 // whoAmI is the user's name, or nothing where the API server does not say it.
 func (c *cluster) whoAmI(ctx context.Context) string {
 	review := &authenticationv1.SelfSubjectReview{}
-	if err := c.api.Create(ctx, review); err != nil {
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	if err := c.api.Create(bounded, review); err != nil {
 		return ""
 	}
 	return clean(review.Status.UserInfo.Username)

@@ -61,6 +61,8 @@ func newRoot(a *app) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &failure{ExitUsage, err} })
 	a.addKubeFlags(root.PersistentFlags())
+	completeFlag(root, "namespace", a.namespaces)
+	completeFlag(root, "context", a.contexts)
 	root.AddCommand(
 		newStatus(a), newAuthorize(a), newRefresh(a), newImport(a), newAdopt(a), newDoctor(a), newToken(a),
 	)
@@ -76,16 +78,20 @@ func (a *app) addKubeFlags(flags *pflag.FlagSet) {
 	flags.VisitAll(func(flag *pflag.Flag) { flag.Hidden = !slices.Contains(shown, flag.Name) })
 }
 
-// addOutput adds -o. The command must check it with checkOutput before it does anything.
-func (a *app) addOutput(flags *pflag.FlagSet) {
-	flags.StringVarP(&a.output, "output", "o", "", "json or yaml, for programs")
+// addOutput adds -o. The command must check it with checkFlags before it does anything.
+func (a *app) addOutput(command *cobra.Command) {
+	command.Flags().StringVarP(&a.output, "output", "o", "", "json or yaml, for programs")
+	completeFlag(command, "output", func(context.Context) []string { return []string{outputJSON, outputYAML} })
 }
 
 func (a *app) addTimeout(flags *pflag.FlagSet, usual time.Duration) {
 	flags.DurationVar(&a.timeout, "timeout", usual, "for how long to wait for the outcome; 0: do not wait")
 }
 
-func (a *app) checkOutput() error {
+func (a *app) checkFlags() error {
+	if a.timeout < 0 {
+		return failf(ExitUsage, "%s is no time to wait: write one such as 90s, or 0", a.timeout)
+	}
 	if a.output != "" && a.output != outputJSON && a.output != outputYAML {
 		return failf(ExitUsage, "unknown output %q: write json or yaml", a.output)
 	}
@@ -131,7 +137,7 @@ func (a *app) connect() (*cluster, string, error) {
 
 // target connects and reads the account that is named.
 func (a *app) target(ctx context.Context, name string) (*cluster, *v1alpha1.ConnectedAccount, error) {
-	if err := a.checkOutput(); err != nil {
+	if err := a.checkFlags(); err != nil {
 		return nil, nil, err
 	}
 	found, namespace, err := a.connect()
@@ -209,7 +215,7 @@ func (a *app) await(ctx context.Context, from *cluster, account *v1alpha1.Connec
 	defer cancel()
 	last := account
 	var found *outcome
-	err := from.follow(waiting, types.NamespacedName{Namespace: account.Namespace, Name: account.Name}, func(changed *v1alpha1.ConnectedAccount) bool {
+	err := from.follow(waiting, account, func(changed *v1alpha1.ConnectedAccount) bool {
 		last = changed
 		found = judge(changed)
 		return found != nil

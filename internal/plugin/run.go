@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
@@ -35,12 +36,12 @@ type System struct {
 	Out, Err io.Writer
 	// InTerminal and OutTerminal say whether they are one.
 	InTerminal, OutTerminal bool
-	// Width is how many characters a line of the terminal has; 0: not known.
-	Width int
+	// Size is how many characters a line of the terminal has, and how many lines there are; 0: not known. Nil: there is none.
+	Size func() (width, height int)
 	// Getenv reads the environment.
 	Getenv func(string) string
-	// ReadHidden reads a line from the terminal that does not show there.
-	ReadHidden func() ([]byte, error)
+	// ReadHidden reads a line from the terminal that does not show there. It returns when the context ends.
+	ReadHidden func(ctx context.Context) ([]byte, error)
 	// Open shows a link in the user's browser.
 	Open func(ctx context.Context, link string) error
 	// Clock is the machine's.
@@ -109,6 +110,7 @@ func codeOf(ctx context.Context, err error) int {
 // wording says in our words what the libraries say in theirs, where a user meets it.
 func wording(err error) string {
 	var known *failure
+	var network net.Error
 	switch {
 	case errors.As(err, &known):
 		return known.Error()
@@ -118,6 +120,8 @@ func wording(err error) string {
 		return "the API server does not know you: the credentials of the kubeconfig are wrong, or have expired"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "it has taken too long: " + err.Error()
+	case errors.As(err, &network):
+		return "there is no answer from the API server that the kubeconfig names: " + err.Error()
 	default:
 		return err.Error()
 	}

@@ -28,6 +28,9 @@ type reference struct {
 	kind, owner, path, use string
 }
 
+// importPath is where an account names the Secret of a refresh token.
+const importPath = "importRefreshTokenRef"
+
 // certificates is the use of what a client trusts.
 const certificates = "CERTIFICATES"
 
@@ -45,7 +48,7 @@ func references(account *v1alpha1.ConnectedAccount, owner *v1alpha1.OAuthClient)
 		add(spec.Authentication.ClientSecretRef, owner.Namespace, "oauthclient", owner.Name, "authentication.clientSecretRef", "CLIENT_SECRET")
 		add(spec.TLS.CARef, owner.Namespace, "oauthclient", owner.Name, "tls.caRef", certificates)
 	}
-	add(account.Spec.ImportRefreshTokenRef, account.Namespace, "connectedaccount", account.Name, "importRefreshTokenRef", "REFRESH_TOKEN")
+	add(account.Spec.ImportRefreshTokenRef, account.Namespace, "connectedaccount", account.Name, importPath, "REFRESH_TOKEN")
 	add(account.Spec.Grant.APIKeyRef, account.Namespace, "connectedaccount", account.Name, "grant.apiKeyRef", "API_KEY")
 	return all
 }
@@ -57,8 +60,11 @@ type source struct {
 	missing   bool
 	elsewhere []string
 	// unread is why it could not be looked at; nil: it was.
-	unread     error
-	labelled   bool
+	unread   error
+	labelled bool
+	// hosts are those that may receive what is in it, where it says so.
+	limited    bool
+	hosts      []string
 	secretType corev1.SecretType
 	keys       []string
 	empty      bool // there is nothing under the key
@@ -79,6 +85,8 @@ func (c *cluster) lookInto(ctx context.Context, named reference) source {
 	}
 	value := held.Data[named.Key]
 	s.labelled, s.secretType = held.Labels[v1alpha1.LabelCredential] == "true", held.Type
+	annotation, limited := held.Annotations[v1alpha1.AnnotationHosts]
+	s.limited, s.hosts = limited, listedIn(annotation)
 	s.keys = slices.Sorted(maps.Keys(held.Data))
 	// Certificates are lines.
 	s.empty, s.newline = len(value) == 0, named.use != certificates && bytes.HasSuffix(value, []byte("\n"))
@@ -126,6 +134,17 @@ func (s source) alike() string {
 		}
 	}
 	return ""
+}
+
+// withholds: what is in it may not go to that endpoint. A refresh token goes nowhere unless its Secret says where.
+func (s source) withholds(endpoint v1alpha1.Endpoint) bool {
+	switch s.path {
+	case "tls.caRef", "grant.apiKeyRef": // which go nowhere
+		return false
+	case importPath:
+		return endpoint != "" && !receives(s.hosts, endpoint)
+	}
+	return endpoint != "" && s.limited && !receives(s.hosts, endpoint)
 }
 
 // forbidden: the user may not look at it.

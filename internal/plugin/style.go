@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"strings"
 	"unicode/utf8"
 )
@@ -39,12 +40,22 @@ func (a *app) painter() painter {
 	if !a.system.OutTerminal {
 		return painter{}
 	}
-	width := a.system.Width
-	if width <= 0 {
-		width = usualWidth
+	width, _ := a.size()
+	return painter{width: max(cmp.Or(width, usualWidth), leastWidth), colours: a.system.Getenv("NO_COLOR") == "" && a.understands()}
+}
+
+// size is that of the terminal, now: it may be changed at any time. 0: not known.
+func (a *app) size() (width, height int) {
+	if a.system.Size == nil {
+		return 0, 0
 	}
+	return a.system.Size()
+}
+
+// understands: standard output is a terminal that knows sequences.
+func (a *app) understands() bool {
 	terminal := a.system.Getenv("TERM")
-	return painter{width: max(width, leastWidth), colours: a.system.Getenv("NO_COLOR") == "" && terminal != "" && terminal != "dumb"}
+	return a.system.OutTerminal && terminal != "" && terminal != "dumb"
 }
 
 func (p painter) paint(in colour, text string) string {
@@ -56,6 +67,8 @@ func (p painter) paint(in colour, text string) string {
 
 // wrap breaks a text into lines that fit, each indented. A word that is too long for a line has one of its own.
 func (p painter) wrap(indent, text string) string {
+	const most = 4096 // the operator writes no more, and somebody else could
+	text = cut(text, most)
 	if p.width == 0 {
 		return indent + text + "\n"
 	}
@@ -80,8 +93,22 @@ type cell struct {
 	colour colour
 }
 
-// table aligns rows under their headings. If they are too wide, the first column is cut.
+// table aligns rows under their headings. If they are too wide, the widest column is cut.
 func (p painter) table(headings []string, rows [][]cell) string {
+	return p.rows(p.narrow(widthsOf(headings, rows)), append([][]cell{head(headings)}, rows...))
+}
+
+// head is the row of the headings.
+func head(headings []string) []cell {
+	row := make([]cell, len(headings))
+	for column, heading := range headings {
+		row[column] = cell{heading, faint}
+	}
+	return row
+}
+
+// widthsOf is how wide the columns are.
+func widthsOf(headings []string, rows [][]cell) []int {
 	widths := make([]int, len(headings))
 	for column, heading := range headings {
 		widths[column] = length(heading)
@@ -89,19 +116,18 @@ func (p painter) table(headings []string, rows [][]cell) string {
 			widths[column] = max(widths[column], length(row[column].text))
 		}
 	}
-	p.narrow(widths)
-	all := make([][]cell, 0, len(rows)+1)
-	head := make([]cell, len(headings))
-	for column, heading := range headings {
-		head[column] = cell{heading, faint}
-	}
+	return widths
+}
+
+// rows writes rows in columns that are so wide.
+func (p painter) rows(widths []int, rows [][]cell) string {
 	var text strings.Builder
-	for _, row := range append(append(all, head), rows...) {
-		for column, each := range row {
-			shown := cut(each.text, widths[column])
-			text.WriteString(p.paint(each.colour, shown))
-			if column < len(row)-1 {
-				text.WriteString(strings.Repeat(" ", widths[column]-length(shown)) + columnGap)
+	for _, row := range rows {
+		for column, width := range widths {
+			shown := cut(row[column].text, width)
+			text.WriteString(p.paint(row[column].colour, shown))
+			if column < len(widths)-1 {
+				text.WriteString(strings.Repeat(" ", width-length(shown)) + columnGap)
 			}
 		}
 		text.WriteString("\n")
@@ -109,11 +135,25 @@ func (p painter) table(headings []string, rows [][]cell) string {
 	return text.String()
 }
 
+// fitting is how many of the columns there is room for, where no more than so much of each has to be seen; the first ones
+// always.
+func (p painter) fitting(widths []int, first int) int {
+	const seen = 24
+	whole := -len(columnGap)
+	for column, width := range widths {
+		whole += len(columnGap) + min(width, seen)
+		if p.width > 0 && whole > p.width && column >= first {
+			return column
+		}
+	}
+	return len(widths)
+}
+
 // narrow takes from the widest columns what does not fit.
-func (p painter) narrow(widths []int) {
+func (p painter) narrow(widths []int) []int {
 	const least = 8
 	if p.width == 0 {
-		return
+		return widths
 	}
 	whole := (len(widths) - 1) * len(columnGap)
 	for _, width := range widths {
@@ -127,10 +167,11 @@ func (p painter) narrow(widths []int) {
 			}
 		}
 		if widths[widest] <= least {
-			return
+			break
 		}
 		widths[widest]--
 	}
+	return widths
 }
 
 func length(text string) int { return utf8.RuneCountInString(text) }

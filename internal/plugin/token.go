@@ -32,7 +32,7 @@ Give them to curl by its standard input, so that they are on no command line and
 		Args:    exactly("NAME"),
 		RunE:    func(command *cobra.Command, names []string) error { return a.token(command.Context(), names[0]) },
 
-		ValidArgsFunction: a.completeAccounts,
+		ValidArgsFunction: a.completeAccount,
 	}
 }
 

@@ -49,7 +49,7 @@ func (d *desk) types(input string, arguments ...string) printed {
 		open = func(context.Context, string) error { d.t.Error("a link was opened"); return nil }
 	}
 	code := plugin.Run(d.t.Context(), append(arguments, "--kubeconfig", d.kubeconfig, "-n", stage.Namespace), plugin.System{
-		In: strings.NewReader(input), Out: &out, Err: &errs, OutTerminal: d.screen, Width: 100, Open: open, Clock: clock.RealClock{},
+		In: strings.NewReader(input), Out: &out, Err: &errs, OutTerminal: d.screen, Size: func() (int, int) { return 100, 40 }, Open: open, Clock: clock.RealClock{},
 		Getenv: func(name string) string { return map[string]string{"TERM": "xterm"}[name] },
 	})
 	return printed{out.String(), errs.String(), code}
