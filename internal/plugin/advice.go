@@ -16,7 +16,6 @@ import (
 // The people who may have to act.
 const (
 	actorNobody   = "nobody: it goes on by itself"
-	actorReach    = "the client's owner, if the message says what to correct; else nobody: it is tried again"
 	actorOwner    = "the account's owner"
 	actorClient   = "the client's owner"
 	actorSecret   = "the Secret's owner"
@@ -28,9 +27,8 @@ const (
 func actor(reason string) string {
 	for who, reasons := range map[string][]string{
 		actorNobody: {
-			v1alpha1.ReasonPending, v1alpha1.ReasonAuthorizationPending, v1alpha1.ReasonOutcomeUnknown, v1alpha1.ReasonThrottled,
+			v1alpha1.ReasonPending, v1alpha1.ReasonAuthorizationPending, v1alpha1.ReasonServerUnreachable, v1alpha1.ReasonOutcomeUnknown, v1alpha1.ReasonThrottled,
 		},
-		actorReach: {v1alpha1.ReasonServerUnreachable},
 		actorOwner: {
 			v1alpha1.ReasonSuspended, v1alpha1.ReasonTooManyAccounts, v1alpha1.ReasonClientNotAvailable, v1alpha1.ReasonScopeNotAllowed,
 			v1alpha1.ReasonApprovalRequired, v1alpha1.ReasonSubjectChanged, v1alpha1.ReasonRefreshTokenRejected, v1alpha1.ReasonRefreshTokenLost,

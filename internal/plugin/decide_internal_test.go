@@ -572,8 +572,8 @@ func TestWhatADoctorSaysOfARefusal(t *testing.T) {
 			[]string{"fault RequestRejected " + actorClient},
 		},
 		"a certificate is the client's owner's to mend": {
-			[]func(*v1alpha1.ConnectedAccount){failed("Refreshed", "ServerUnreachable", "name the authority in tls.caRef", metav1.ConditionFalse)},
-			[]string{"fault ServerUnreachable " + actorReach},
+			[]func(*v1alpha1.ConnectedAccount){failed("Refreshed", "ServerUnreachable", "the certificate of the token endpoint is not trusted; name the authority in tls.caRef", metav1.ConditionFalse)},
+			[]string{"fault ServerUnreachable " + actorClient},
 		},
 		"a consent that ends with its token": {[]func(*v1alpha1.ConnectedAccount){tokenless}, []string{"warning no refresh token " + actorClient}},
 	} {

@@ -36,7 +36,7 @@ const (
 // policies are the admission policies of the installation. Each has a binding of its name.
 func policies() []string {
 	return []string{
-		"deletion." + v1alpha1.Group, "finalizers." + v1alpha1.Group, "import-references." + v1alpha1.Group, "placement." + v1alpha1.Group,
+		"definitions." + v1alpha1.Group, "deletion." + v1alpha1.Group, "finalizers." + v1alpha1.Group, "import-references." + v1alpha1.Group, "placement." + v1alpha1.Group,
 		"references." + v1alpha1.Group, "requests." + v1alpha1.Group, "secrets." + v1alpha1.Group, "status." + v1alpha1.Group,
 	}
 }
