@@ -107,6 +107,17 @@ func newcomersMistakes() []TableEntry {
 				change(ctx, m.secret, func(secret *corev1.Secret) { secret.Labels = map[string]string{v1alpha1.LabelCredential: "true"} })
 			},
 		}),
+		Entry("a Secret that is meant for another host", mistake{
+			spoil: func(_ context.Context, _ *stage, m *manifests) {
+				m.secret.Annotations = map[string]string{v1alpha1.AnnotationHosts: "other.example"}
+			},
+			reason: "ClientNotReady", names: "the annotation oauth-operator.dev/hosts of the Secret mine does not name the host of",
+			prints:    "kubectl annotate --overwrite secret -n NAMESPACE mine oauth-operator.dev/hosts=other.example,127.0.0.1:",
+			diagnosis: "SecretNotConsented",
+			mend: func(ctx context.Context, _ *stage, m *manifests) {
+				change(ctx, m.secret, func(secret *corev1.Secret) { delete(secret.Annotations, v1alpha1.AnnotationHosts) })
+			},
+		}),
 		Entry("a newline at the end", mistake{
 			spoil:  rewrite(func(data map[string]string) { data["client_secret"] += "\n" }),
 			reason: "ClientNotReady", names: "the key client_secret of the Secret mine", prints: "newline", diagnosis: "SecretKeyMissing", sees: "newline",

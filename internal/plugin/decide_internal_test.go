@@ -1,11 +1,13 @@
 package plugin
 
 import (
+	"encoding/json"
 	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -199,6 +201,29 @@ func TestCommandsForASecret(t *testing.T) {
 		got := strings.Join(c.source.commands(&accountFacts{account: sampleAccount("acme"), owner: sampleClient()}), "\n")
 		if got != c.want {
 			t.Errorf("%s:\n%s, want\n%s", name, got, c.want)
+		}
+	}
+}
+
+// A value gets into its Secret as it is, whatever a shell, JSON or sed would make of what is in it.
+func TestAValueStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	named := reference{SecretKeyReference: v1alpha1.SecretKeyReference{Name: "mine", Key: "client_secret"}, namespace: "shop", use: "CLIENT_SECRET"}
+	command := source{reference: named, labelled: true, empty: true}.commands(&accountFacts{account: sampleAccount("acme")})[0]
+	typed, _, found := strings.Cut(command, " | kubectl ")
+	if !found {
+		t.Fatal(command)
+	}
+	for _, value := range []string{"plain", `"quoted"`, `back\slash\n`, "100%s", "a&b|c", "it's $(reboot) `x`", strings.Repeat("long", 100)} {
+		shell := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", typed) //nolint:gosec // it is what doctor proposes to type
+		shell.Env = append(os.Environ(), "CLIENT_SECRET="+value)
+		output, err := shell.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var patch struct{ Data map[string][]byte }
+		if err := json.Unmarshal(output, &patch); err != nil || string(patch.Data["client_secret"]) != value {
+			t.Errorf("%q becomes %s: %v", value, output, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package plugin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -86,7 +87,7 @@ func (a *app) status(ctx context.Context, options statusOptions) error {
 	if _, err := board.read(ctx, asked); err != nil {
 		return err
 	}
-	return board.print()
+	return errors.Join(board.print(), board.missing())
 }
 
 // board is a list of accounts, as it is known at the moment.
@@ -124,12 +125,21 @@ func (b *board) read(ctx context.Context, asked []client.ListOption) (string, er
 			b.shown[client.ObjectKeyFromObject(account)] = account
 		}
 	}
+	return list.ResourceVersion, nil
+}
+
+// missing says which accounts there are not, of those that were asked for.
+func (b *board) missing() error {
+	var names []string
 	for _, name := range b.options.names {
-		if !b.begun && b.shown[client.ObjectKey{Namespace: b.namespace, Name: name}] == nil {
-			return "", failf(ExitFailed, "there is no ConnectedAccount %s in the namespace %s", name, b.namespace)
+		if b.shown[client.ObjectKey{Namespace: b.namespace, Name: name}] == nil {
+			names = append(names, name)
 		}
 	}
-	return list.ResourceVersion, nil
+	if len(names) == 0 {
+		return nil
+	}
+	return failf(ExitFailed, "there is no ConnectedAccount %s in the namespace %s", listed(names), b.namespace)
 }
 
 // views are the accounts, by namespace and name.
@@ -148,6 +158,9 @@ func (b *board) print() error {
 	views := b.views()
 	if done, err := b.forPrograms(statusList{views}); done || err != nil {
 		return err
+	}
+	if len(views) == 0 && len(b.options.names) > 0 {
+		return nil // which of them are missing is said
 	}
 	if len(views) == 0 {
 		where := "in the namespace " + b.namespace

@@ -215,3 +215,43 @@ func TestARefreshIsAskedForNow(t *testing.T) {
 		t.Errorf("a token is asked for at %s: %v", at, err)
 	}
 }
+
+// Of several names, those that there are are shown all the same.
+func TestStatusOfSomeThatAreThere(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.account("acme")
+	r := p.starts(nil, "status", "acme", "nobody", "no-one")
+	r.ends(plugin.ExitFailed)
+	r.out.until("acme")
+	r.errs.until("error: there is no ConnectedAccount nobody, no-one in the namespace " + p.namespace)
+	r = p.starts(nil, "status", "acme", "nobody", "--watch")
+	r.ends(plugin.ExitFailed)
+	r.errs.until("there is no ConnectedAccount nobody")
+}
+
+// What makes no sense, or cannot be reached, ends at once with a code and a word.
+func TestWhatEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.account("acme")
+	for _, c := range []struct {
+		says      string
+		code      int
+		arguments []string
+	}{
+		{"usage: kubectl oauth refresh NAME", plugin.ExitUsage, []string{"refresh"}},
+		{"-3s is no time to wait", plugin.ExitUsage, []string{"refresh", "acme", "--timeout=-3s"}},
+		{"there is no command stat", plugin.ExitUsage, []string{"stat"}},
+		{"unknown flag: --frobnicate", plugin.ExitUsage, []string{"status", "--frobnicate"}},
+		{"there is no answer from the API server", plugin.ExitFailed, []string{"status", "--server", "https://127.0.0.1:1"}},
+		{"there is no answer from the API server", plugin.ExitFailed, []string{"status", "-w", "--server", "https://127.0.0.1:1"}},
+		{"the API server does not know you", plugin.ExitFailed, []string{"status", "--client-certificate=", "--client-key=", "--token", "expired"}},
+	} {
+		r := p.starts(nil, c.arguments...)
+		r.ends(c.code)
+		if !strings.Contains(r.errs.all(), c.says) || r.out.all() != "" {
+			t.Errorf("%q: %q is not said: %s%s", c.arguments, c.says, r.errs.all(), r.out.all())
+		}
+	}
+}

@@ -29,6 +29,9 @@ func (b *board) keepUp(ctx context.Context, asked []client.ListOption) error {
 	patience := patience{cluster: b.cluster}
 	for {
 		version, err := b.read(ctx, asked)
+		if err == nil && !b.begun {
+			err = b.missing()
+		}
 		if err != nil && !b.begun {
 			return err
 		}
