@@ -255,6 +255,48 @@ func TestANamespaceWithoutItsRole(t *testing.T) {
 	statusIs(t, played, "billing", "outside", `{.status.conditions[?(@.type=="ClientReady")].reason}`, "ClientNotReady")
 }
 
+// A namespace that is deleted while the operator works there, and created again by whoever applies the chart anew, is worked in
+// again by the same process, and the others notice nothing.
+func TestANamespaceThatIsDeletedAndCreatedAgain(t *testing.T) {
+	t.Parallel()
+	played := playNamed(t)
+	operator, err := played.StartOperator(t.Context(), stage.OperatorOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := filepath.Join(played.Cluster.Dir, "admin.kubeconfig")
+	role, err := played.Kubectl(t.Context(), admin, "get", "role,rolebinding", operatorName, "--namespace=billing", "--output=yaml")
+	if err == nil {
+		_, err = played.Kubectl(t.Context(), admin, "delete", "namespace", "billing", "--timeout=60s")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := played.ApplySamples(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a token in the shop", func(ctx context.Context) error {
+		_, err := played.Secret(ctx, "smartbills")
+		return err
+	})
+	again, account := filepath.Join(played.Dir, "role.yaml"), filepath.Join(played.Dir, "billing.yaml")
+	write(t, again, role)
+	write(t, account, strings.ReplaceAll(outsiders, elsewhere, "billing"))
+	if _, err := played.Kubectl(t.Context(), admin, "create", "namespace", "billing"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := played.Kubectl(t.Context(), admin, "create", "--filename="+again); err != nil {
+		t.Fatal(err)
+	}
+	if err := played.Cluster.Apply(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	statusIs(t, played, "billing", "outside", `{.status.conditions[?(@.type=="ClientReady")].reason}`, "ClientNotReady")
+	if operator.Ended() {
+		t.Errorf("the process has ended: %s", operator.LastLines())
+	}
+}
+
 // playNamed sets a stage up with what the chart renders for the namespaces shop and billing.
 func playNamed(t *testing.T) *stage.Stage {
 	t.Helper()
