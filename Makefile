@@ -156,7 +156,7 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@hack/controlplane/build.sh
 
 .PHONY: helm
-helm: ## Build Helm, once.
+helm: ## Build Helm 4 and Helm 3, once.
 	@hack/helm/build.sh
 
 .PHONY: authserver

@@ -129,8 +129,10 @@ func TestTheStartIsWaitedFor(t *testing.T) {
 // Whoever demands labels or annotations of all that is in a cluster has them. What the chart finds things by stays.
 func TestCommonLabelsAndAnnotations(t *testing.T) {
 	t.Parallel()
-	arguments := []string{"--values=testdata/everything.yaml", "--set=prometheusRule.enabled=true,dashboard.enabled=true",
-		`--set=commonLabels.app\.kubernetes\.io/part-of=other,commonAnnotations.helm\.sh/resource-policy=delete`}
+	arguments := []string{
+		"--values=testdata/everything.yaml", "--set=prometheusRule.enabled=true,dashboard.enabled=true",
+		`--set=commonLabels.app\.kubernetes\.io/part-of=other,commonAnnotations.helm\.sh/resource-policy=delete`,
+	}
 	all := parse(t, render(t, home, arguments...))
 	for key, object := range all {
 		labels, annotations := object.GetLabels(), object.GetAnnotations()
@@ -153,7 +155,7 @@ func TestCommonLabelsAndAnnotations(t *testing.T) {
 	}
 }
 
-// What platforms add to containers, and how Services and Deployments are to be.
+// What platforms add to containers, and how Deployments are to be.
 func TestWhatPlatformsAdd(t *testing.T) {
 	t.Parallel()
 	all := parse(t, render(t, home, "--values=testdata/everything.yaml"))
@@ -174,12 +176,24 @@ func TestWhatPlatformsAdd(t *testing.T) {
 			t.Errorf("%s: %+v", name, spec)
 		}
 	}
+}
+
+// A company's own authorities are where the process looks for them.
+func TestAuthorities(t *testing.T) {
+	t.Parallel()
+	all := parse(t, render(t, home, "--values=testdata/everything.yaml"))
 	operator := into[appsv1.Deployment](t, all, "Deployment "+home+"/"+operatorName).Spec.Template.Spec
 	if operator.Volumes[1].ConfigMap.Name != "company-roots" || !slices.ContainsFunc(operator.Containers[0].Env, func(variable corev1.EnvVar) bool {
 		return variable.Name == "SSL_CERT_DIR" && variable.Value == operator.Containers[0].VolumeMounts[1].MountPath
 	}) {
 		t.Errorf("authorities are not where they are looked for: %+v", operator)
 	}
+}
+
+// Services have the addresses that the values say, and whoever scrapes does as they say.
+func TestServicesAndWhatIsScraped(t *testing.T) {
+	t.Parallel()
+	all := parse(t, render(t, home, "--values=testdata/everything.yaml"))
 	for name, wanted := range map[string]string{"oauth-operator-metrics": "", consentName: "custom"} {
 		service := into[corev1.Service](t, all, "Service "+home+"/"+name)
 		if *service.Spec.IPFamilyPolicy != corev1.IPFamilyPolicyPreferDualStack || service.Spec.IPFamilies[0] != corev1.IPv6Protocol || service.Annotations["example.com/health"] != wanted {
