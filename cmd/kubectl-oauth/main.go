@@ -10,14 +10,20 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/term"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // the ways to log in that kubeconfigs name
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/oauth-operator/oauth-operator/internal/plugin"
 )
 
 func main() {
+	// What the libraries log is for whoever works on them; what went wrong comes as an error, and is printed once.
+	klog.SetLogger(logr.Discard())
+	ctrllog.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := plugin.Run(ctx, os.Args[1:], system())
 	stop()

@@ -180,15 +180,16 @@ var _ = Describe("A rotated refresh token that cannot be kept", func() {
 		full := s.operator(ctx, seal.JournalOptions{Dir: GinkgoT().TempDir(), MaxEntries: 1})
 		accounts := s.connect(ctx, v1alpha1.RefreshTokens{}, "a", "b")
 		first, second := accounts[0], accounts[1]
+		// Both come due at once, and what the operator has yet to see of the second would start it first.
+		change(ctx, second.DeepCopy(), func(a *v1alpha1.ConnectedAccount) { a.Spec.Suspend = true })
+		Eventually(condition(ctx, second, "Ready")).Should(Equal("True Suspended"))
 		s.unkept(ctx, full.wire, first, http.StatusServiceUnavailable)
-		mark := full.wire.mark()
-		touch(ctx, second)
+		claims := get(ctx, second.DeepCopy()).Status.ClaimSequence
+		change(ctx, second.DeepCopy(), func(a *v1alpha1.ConnectedAccount) { a.Spec.Suspend = false })
 		Eventually(full.logs.String).Should(ContainSubstring("make room in the journal: the journal has no room for another result"))
 		Expect(s.provider.TokenRequests()).To(Equal(3))
-		Expect(full.wire.since(mark, func(made call) bool {
-			return writesWithin(s.namespace)(made) && made.method == http.MethodPut && made.path == statusPath(second)
-		})).To(BeEmpty(), "nothing is claimed either")
-		Expect(condition(ctx, second, "Ready")()).To(Equal("True TokenValid"))
+		Expect(get(ctx, second.DeepCopy()).Status.ClaimSequence).To(Equal(claims), "nothing is claimed either")
+		Expect(condition(ctx, second, "Ready")()).To(HavePrefix("True "))
 
 		full.wire.set(nil)
 		Eventually(rotations(ctx, first)).Should(Equal(int64(3)))

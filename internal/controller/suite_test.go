@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/controller"
 	"github.com/oauth-operator/oauth-operator/test/cluster"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // The suite runs the controllers in this process, against a real API server, as the operator's ServiceAccount under the
@@ -39,9 +39,7 @@ var suite struct {
 const patience = 90 * time.Second
 
 func TestController(t *testing.T) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
-	}
+	stagetest.Assets(t)
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(patience)
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)

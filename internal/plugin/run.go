@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Exit codes. A script may rely on them.
@@ -79,9 +76,6 @@ func said(code int) error {
 
 // Run carries out one command line and returns the exit code. The context ends with the user's interruption.
 func Run(ctx context.Context, arguments []string, system System) int {
-	// What the libraries log is for whoever works on them; what went wrong comes as an error, and is printed once.
-	klog.SetLogger(logr.Discard())
-	ctrllog.SetLogger(logr.Discard())
 	root := newRoot(&app{system: system}) //nolint:contextcheck // each command gets the context when it runs
 	root.SetArgs(arguments)
 	root.SetIn(system.In)

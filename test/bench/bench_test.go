@@ -2,34 +2,20 @@ package main
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/oauth-operator/oauth-operator/test/cluster"
-	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // TestTheSmokeRun counts everything that a run counts, of so few accounts that no time means anything.
 func TestTheSmokeRun(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
-	}
-	operator := os.Getenv("OAUTH_OPERATOR")
-	if operator == "" {
-		operator = filepath.Join(t.TempDir(), "oauth-operator")
-		root, err := stage.Root("")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := stage.Build(t.Context(), root, filepath.Dir(operator), "./cmd/oauth-operator"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	stagetest.Assets(t)
+	operator := stagetest.Operator(t)
 	var output strings.Builder
 	args := []string{"--smoke", "--judge=false", "--only=M1,M1s,M3,M9", "--operator", operator}
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/test/cluster"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 const (
@@ -38,7 +39,7 @@ type installed struct {
 
 func newCluster(t *testing.T) *installed {
 	t.Helper()
-	assets(t)
+	stagetest.Assets(t)
 	c := &installed{program: program(t, "helm"), kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	var err error
 	if c.Cluster, err = cluster.Start(t.Context(), cluster.Options{}); err != nil {
@@ -87,21 +88,7 @@ func (c *installed) create(t *testing.T, objects ...client.Object) {
 // eventually tries until it works.
 func eventually(t *testing.T, what string, try func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := try(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-ticker.C:
-		}
-	}
+	stagetest.Within(t, 90*time.Second, what, try)
 }
 
 // The life of a release on a real API server: installed, upgraded, removed, installed again. What holds consents stays throughout.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // The chart's copies are those of `make generate`.
@@ -62,7 +64,7 @@ func sameFile(t *testing.T, original, copied string) {
 // Whoever installs the chart has the same definitions, policies, roles and pods as who installs config/.
 func TestTheChartIsWhatConfigIs(t *testing.T) {
 	t.Parallel()
-	kubectl := filepath.Join(assets(t), "kubectl")
+	kubectl := filepath.Join(stagetest.Assets(t), "kubectl")
 	kustomized := parse(t, mustRun(t, kubectl, "kustomize", configFolder+"/default")+"\n---\n"+mustRun(t, kubectl, "kustomize", configFolder+"/consent"))
 	chart := parse(t, render(t, home, "--set=consent.url=https://oauth.example.com"))
 

@@ -46,16 +46,6 @@ func program(t *testing.T, name string) string {
 	return filepath.Join(folder, name)
 }
 
-// assets is the folder of the control plane.
-func assets(t *testing.T) string {
-	t.Helper()
-	folder := os.Getenv("KUBEBUILDER_ASSETS")
-	if folder == "" {
-		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
-	}
-	return folder
-}
-
 // run runs a program with an environment of its own. What it says on standard error is part of the error.
 func run(t *testing.T, input []byte, path string, arguments ...string) (string, error) {
 	t.Helper()

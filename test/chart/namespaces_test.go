@@ -12,6 +12,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/test/cluster"
 	"github.com/oauth-operator/oauth-operator/test/person"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // elsewhere is a namespace that the values do not name.
@@ -138,7 +139,6 @@ func TestANamespaceWithoutItsRole(t *testing.T) {
 // playNamed sets a stage up with what the chart renders for the namespaces shop and billing.
 func playNamed(t *testing.T) *stage.Stage {
 	t.Helper()
-	assets(t)
 	manifests, namespaces := filepath.Join(t.TempDir(), "chart.yaml"), filepath.Join(t.TempDir(), "namespaces.yaml")
 	write(t, manifests, render(t, home, "--set=watchNamespaces={shop,billing},settings.insecureAllowLoopback=true,consent.url=https://consent.example"))
 	var list strings.Builder
@@ -146,25 +146,9 @@ func playNamed(t *testing.T) *stage.Stage {
 		fmt.Fprintf(&list, "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", name)
 	}
 	write(t, namespaces, list.String())
-	played, err := stage.Start(t.Context(), stage.Options{
+	return stagetest.Play(t, stage.Options{
 		Manifests: []string{"../../config/manager/namespace.yaml", namespaces, manifests}, Consent: true,
 	})
-	if played != nil {
-		t.Cleanup(func() {
-			if err := played.Stop(); err != nil {
-				t.Error(err)
-			}
-			if t.Failed() {
-				t.Logf("what was written is in %s", played.Dir)
-			} else if err := played.Remove(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return played
 }
 
 // connect has a customer follow the account's link.

@@ -18,6 +18,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
+
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // Whatever the values say, pods write to no disk but the journal's, and have no more rights than they need.
@@ -108,10 +110,7 @@ func selects(selector, labels map[string]string) bool {
 // Every flag that the operator has is set by the chart, or can be set by a value.
 func TestEveryFlagCanBeSet(t *testing.T) {
 	t.Parallel()
-	operator := os.Getenv("OAUTH_OPERATOR")
-	if operator == "" {
-		t.Skip("there is no operator: run `make test`, which builds it, or set OAUTH_OPERATOR")
-	}
+	operator := stagetest.Operator(t)
 	all := parse(t, render(t, home, "--values=testdata/everything.yaml"))
 	set := map[string]bool{
 		// The pod knows the one and needs no other; the rest is for people, and for a process that is not in a cluster.

@@ -22,6 +22,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 	"github.com/oauth-operator/oauth-operator/test/cluster"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // stored is what a version has left in a cluster: in <version>/stored.yaml.
@@ -210,9 +211,7 @@ func rotate(t *testing.T, stored *seal.Keyring) *seal.Keyring {
 // nothing dropped.
 func TestEveryObjectIsTakenAndKeptWhole(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
-	}
+	stagetest.Assets(t)
 	server, err := cluster.Start(t.Context(), cluster.Options{Manifests: []string{filepath.Join("..", "..", "config", "crd")}})
 	if err != nil {
 		t.Fatal(err)

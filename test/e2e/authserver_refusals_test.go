@@ -21,6 +21,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/seal"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // What an authorization server that is not ours refuses: somebody uses a refresh token that the operator has spent, so the
@@ -96,7 +97,7 @@ func TestAnotherServerRefusesARequestWithoutPKCE(t *testing.T) {
 // awayWithPages is a stage with that server, and one person who has an account there.
 func awayWithPages(t *testing.T) *away {
 	t.Helper()
-	played := set(t, stage.Options{Consent: true})
+	played := stagetest.Play(t, stage.Options{Consent: true})
 	there := startAway(t, played, 1)
 	start(t, played, stage.OperatorOptions{})
 	if _, err := played.StartConsent(t.Context(), 1); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/test/person"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 const (
@@ -59,7 +60,7 @@ func TestConnectRotateRevokeReconnect(t *testing.T) {
 		}
 		accounts = manyAccounts
 	}
-	played := set(t, stage.Options{Consent: true})
+	played := stagetest.Play(t, stage.Options{Consent: true})
 	there := startAway(t, played, accounts)
 	start(t, played, stage.OperatorOptions{})
 	if _, err := played.StartConsent(t.Context(), 2); err != nil {
@@ -73,7 +74,7 @@ func TestConnectRotateRevokeReconnect(t *testing.T) {
 
 	began = time.Now()
 	limit := patience + time.Duration(rotations/accounts)*mostBetween
-	within(t, limit, fmt.Sprintf("%d refresh tokens are spent", rotations), func(context.Context) error { return there.rotated(rotations) })
+	stagetest.Within(t, limit, fmt.Sprintf("%d refresh tokens are spent", rotations), func(context.Context) error { return there.rotated(rotations) })
 	t.Logf("%d refresh tokens of %d accounts were spent within %s", rotations, accounts, time.Since(began).Round(time.Millisecond))
 	there.works(t)
 	there.nothingWrong(t)

@@ -20,6 +20,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/test/chromium"
 	"github.com/oauth-operator/oauth-operator/test/provider"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // The names by which the browser knows what is on this machine. Each is a site of its own; those of the providers are the
@@ -49,7 +50,7 @@ type browsing struct {
 func browse(t *testing.T) *browsing {
 	t.Helper()
 	chromium.Find(t)
-	b := &browsing{t: t, Stage: set(t, stage.Options{Consent: true, ConsentHost: pagesHost, LoginHost: loginHost, NameUsers: true})}
+	b := &browsing{t: t, Stage: stagetest.Play(t, stage.Options{Consent: true, ConsentHost: pagesHost, LoginHost: loginHost, NameUsers: true})}
 	start(t, b.Stage, stage.OperatorOptions{})
 	var err error
 	if b.replicas, err = b.StartConsent(t.Context(), 2); err != nil {

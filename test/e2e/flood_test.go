@@ -18,6 +18,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/test/person"
 	"github.com/oauth-operator/oauth-operator/test/provider"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 const (
@@ -39,7 +40,7 @@ const (
 // connects.
 func TestS23AccountsAreRefreshedOnTimeWhileStrangersKnock(t *testing.T) {
 	t.Parallel()
-	played := set(t, stage.Options{Consent: true, TokenLifetime: 15 * time.Second})
+	played := stagetest.Play(t, stage.Options{Consent: true, TokenLifetime: 15 * time.Second})
 	operator := start(t, played, stage.OperatorOptions{Pages: true})
 	imports, err := played.ApplyImports(t.Context(), stage.ImportOptions{RefreshBefore: 8 * time.Second})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/test/person"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // newcomer follows docs/getting-started.md without a cluster of their own: what is typed is what is written there.
@@ -52,7 +53,7 @@ func TestGettingStarted(t *testing.T) {
 // arrive is somebody in front of a demo that goes on.
 func arrive(t *testing.T) *newcomer {
 	t.Helper()
-	played := set(t, stage.Options{Consent: true})
+	played := stagetest.Play(t, stage.Options{Consent: true})
 	start(t, played, stage.OperatorOptions{Pages: true})
 	if _, err := played.ApplyConsents(t.Context(), stage.ImportOptions{}); err != nil {
 		t.Fatal(err)

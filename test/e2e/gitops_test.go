@@ -15,6 +15,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // A pipeline that applies what is applied already changes nothing and sees no difference, however it applies, while the operator
@@ -179,7 +180,7 @@ func decode(t *testing.T, manifest string, into any) {
 // The health checks for Argo CD are a part of its ConfigMap: whoever puts them in keeps what else is there.
 func TestTheConfigMapOfArgoCDKeepsItsOtherKeys(t *testing.T) {
 	t.Parallel()
-	played := set(t, stage.Options{Lean: true})
+	played := stagetest.Play(t, stage.Options{Lean: true})
 	kubeconfig := filepath.Join(played.Cluster.Dir, "admin.kubeconfig")
 	kubectl := func(ctx context.Context, arguments ...string) string {
 		t.Helper()

@@ -20,6 +20,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/test/cluster"
 	"github.com/oauth-operator/oauth-operator/test/provider"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 func TestMain(m *testing.M) {
@@ -36,39 +37,12 @@ const (
 // play sets a stage up, with the samples applied.
 func play(t *testing.T) (*stage.Stage, []stage.Sample) {
 	t.Helper()
-	played := set(t, stage.Options{})
+	played := stagetest.Play(t, stage.Options{})
 	samples, err := played.ApplySamples(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return played, samples
-}
-
-// set sets a stage up.
-func set(t *testing.T, options stage.Options) *stage.Stage {
-	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
-	}
-	played, err := stage.Start(t.Context(), options)
-	if played != nil {
-		t.Cleanup(func() {
-			if err := played.Stop(); err != nil {
-				t.Error(err)
-			}
-			if t.Failed() {
-				t.Logf("what was written is in %s", played.Dir)
-				return
-			}
-			if err := played.Remove(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return played
 }
 
 func start(t *testing.T, played *stage.Stage, options stage.OperatorOptions) *stage.Operator {
@@ -83,27 +57,7 @@ func start(t *testing.T, played *stage.Stage, options stage.OperatorOptions) *st
 // eventually tries until it works.
 func eventually(t *testing.T, what string, try func(context.Context) error) {
 	t.Helper()
-	within(t, patience, what, try)
-}
-
-// within is eventually for what takes longer.
-func within(t *testing.T, limit time.Duration, what string, try func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := try(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-ticker.C:
-		}
-	}
+	stagetest.Within(t, patience, what, try)
 }
 
 // published waits until each account has its Secret with a token.

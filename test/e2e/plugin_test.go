@@ -17,6 +17,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/internal/plugin"
 	"github.com/oauth-operator/oauth-operator/test/person"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 const (
@@ -70,7 +71,7 @@ func (p printed) wants(t *testing.T, code int, words ...string) {
 // kubectl oauth with the real operator: as the user of a namespace, as an administrator, and as somebody who may do nothing.
 func TestKubectlOAuth(t *testing.T) { //nolint:tparallel // one after the other: each goes on from what the one before has left
 	t.Parallel()
-	played := set(t, stage.Options{Consent: true})
+	played := stagetest.Play(t, stage.Options{Consent: true})
 	operator := start(t, played, stage.OperatorOptions{Pages: true})
 	samples, err := played.ApplySamples(t.Context())
 	if err != nil {

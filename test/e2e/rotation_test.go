@@ -13,6 +13,7 @@ import (
 
 	"github.com/oauth-operator/oauth-operator/test/provider"
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 // returns the folder that stands for the pod's own disk.
 func rotating(t *testing.T, reuse provider.ReusePolicy) (played *stage.Stage, journal string) {
 	t.Helper()
-	played = set(t, stage.Options{TokenLifetime: 15 * time.Second, Reuse: reuse})
+	played = stagetest.Play(t, stage.Options{TokenLifetime: 15 * time.Second, Reuse: reuse})
 	imports, err := played.ApplyImports(t.Context(), stage.ImportOptions{RefreshBefore: 8 * time.Second})
 	if err != nil {
 		t.Fatal(err)

@@ -2,35 +2,21 @@ package main
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // TestTheSmokeTest plays the short run against the operator: a kill within an outage, and one with rotations open; and beside
 // it one of the operator and one of its pages, with people on their way.
 func TestTheSmokeTest(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
-	}
-	operator := os.Getenv("OAUTH_OPERATOR")
-	if operator == "" {
-		operator = filepath.Join(t.TempDir(), "oauth-operator")
-		root, err := stage.Root("")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := stage.Build(t.Context(), root, filepath.Dir(operator), "./cmd/oauth-operator"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	stagetest.Assets(t)
+	operator := stagetest.Operator(t)
 	var output strings.Builder
 	ok, err := test(t.Context(), []string{"--quick", "--operator", operator, "--seed", "1"}, &output, t.Output())
 	if err != nil || !ok {

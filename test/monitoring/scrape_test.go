@@ -21,6 +21,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/oauth-operator/oauth-operator/test/stage"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // patience is a generous bound for whatever is waited for.
@@ -36,9 +37,7 @@ func TestMain(m *testing.M) {
 func TestPrometheusScrapesTheOperator(t *testing.T) {
 	t.Parallel()
 	binary := program(t, "prometheus")
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
-	}
+	stagetest.Assets(t)
 	played, operator, accounts := play(t)
 	pages := serve(t, played)
 	server := startPrometheus(t, played, binary, operator.MetricsURL, pages.MetricsURL)
@@ -93,22 +92,7 @@ func serve(t *testing.T, played *stage.Stage) *stage.Operator {
 // play has the operator serve the samples, and tells how many accounts they have.
 func play(t *testing.T) (*stage.Stage, *stage.Operator, int) {
 	t.Helper()
-	played, err := stage.Start(t.Context(), stage.Options{Consent: true})
-	if played != nil {
-		t.Cleanup(func() {
-			if err := played.Stop(); err != nil {
-				t.Error(err)
-			}
-			if t.Failed() {
-				t.Logf("what was written is in %s", played.Dir)
-			} else if err := played.Remove(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	played := stagetest.Play(t, stage.Options{Consent: true})
 	samples, err := played.ApplySamples(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +198,7 @@ func (p prometheus) query(ctx context.Context, expr string) (found bool, err err
 
 func (p prometheus) eventually(t *testing.T, expr string) {
 	t.Helper()
-	within(t, expr, func(ctx context.Context) error {
+	stagetest.Within(t, patience, expr, func(ctx context.Context) error {
 		found, err := p.query(ctx, expr)
 		if err == nil && !found {
 			err = fmt.Errorf("nothing yet")
@@ -226,7 +210,7 @@ func (p prometheus) eventually(t *testing.T, expr string) {
 // rulesAreQuiet waits until each rule was evaluated without an error, and none of them sees anything in an operator that is well.
 func (p prometheus) rulesAreQuiet(t *testing.T) {
 	t.Helper()
-	within(t, "quiet rules", func(ctx context.Context) error {
+	stagetest.Within(t, patience, "quiet rules", func(ctx context.Context) error {
 		text, err := fetch(ctx, string(p)+"/api/v1/rules")
 		if err != nil {
 			return err
@@ -260,23 +244,4 @@ func (p prometheus) rulesAreQuiet(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func within(t *testing.T, what string, try func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	ticker := time.NewTicker(200 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := try(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-ticker.C:
-		}
-	}
 }

@@ -48,6 +48,25 @@ func Write(folder string, files map[string][]byte) error {
 	return nil
 }
 
+// Read returns what a program sees in the folder: files by name. A link to nothing, which a reader never sees, is an error that
+// wraps [os.ErrNotExist].
+func Read(folder string) (map[string][]byte, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), "..") {
+			continue
+		}
+		if files[entry.Name()], err = os.ReadFile(filepath.Join(folder, entry.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
 // linkFiles makes one link for each file, and removes those of files that are gone.
 func linkFiles(folder string, files map[string][]byte) error {
 	for name := range files {

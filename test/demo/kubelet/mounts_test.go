@@ -1,11 +1,7 @@
 package main
 
 import (
-	"errors"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/oauth-operator/oauth-operator/test/volume"
 )
 
 func TestWhatIsWrittenIsTheLatest(t *testing.T) {
@@ -48,22 +46,9 @@ func TestWhatIsWrittenIsTheLatest(t *testing.T) {
 // filesIn are the files that a program sees in a mount.
 func filesIn(t *testing.T, folder string) map[string][]byte {
 	t.Helper()
-	entries, err := os.ReadDir(folder)
+	files, err := volume.Read(folder)
 	if err != nil {
 		t.Fatal(err)
-	}
-	files := map[string][]byte{}
-	for _, entry := range entries {
-		if len(entry.Name()) > 2 && entry.Name()[:2] == ".." {
-			continue
-		}
-		content, err := os.ReadFile(filepath.Join(folder, entry.Name()))
-		if errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s is a link to nothing", entry.Name())
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		files[entry.Name()] = content
 	}
 	return files
 }
