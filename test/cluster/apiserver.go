@@ -2,15 +2,45 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
+
+// maxStarts is how often a start is tried whose ports somebody else takes.
+const maxStarts = 5
+
+// startWherePortsAreFree starts etcd and kube-apiserver, and starts anew where a port that was free when it was chosen is taken by
+// the time that they listen: tests beside this one open thousands.
+func (c *Cluster) startWherePortsAreFree(ctx context.Context) error {
+	for start := 1; ; start++ {
+		err := c.startAPIServer(ctx)
+		if err == nil || start == maxStarts || !strings.Contains(err.Error(), "address already in use") {
+			return err
+		}
+		c.logf("somebody else has taken a port that was free: starting anew")
+		if err := c.discard(); err != nil {
+			return err
+		}
+	}
+}
+
+// discard removes what a start that failed has left.
+func (c *Cluster) discard() error {
+	errs := []error{c.environment.Stop()}
+	c.environment = nil
+	for _, name := range []string{"etcd", "certificates", etcd + ".log", apiServer + ".log"} {
+		errs = append(errs, os.RemoveAll(filepath.Join(c.Dir, name)))
+	}
+	return errors.Join(errs...)
+}
 
 // startAPIServer starts etcd and kube-apiserver and waits until the API server calls itself ready.
 func (c *Cluster) startAPIServer(ctx context.Context) error {

@@ -89,7 +89,7 @@ func Start(ctx context.Context, options Options) (_ *Cluster, err error) {
 	if c.watchdog, err = startWatchdog(ctx, c.Dir, c.temporary); err != nil {
 		return nil, err
 	}
-	if err = c.startAPIServer(ctx); err != nil {
+	if err = c.startWherePortsAreFree(ctx); err != nil {
 		return nil, err
 	}
 	if len(options.Manifests) > 0 {

@@ -222,6 +222,43 @@ func TestClusterEndsWithTheProcessThatStartedIt(t *testing.T) {
 	})
 }
 
+// A port is chosen before its program starts, and another program may listen there by then. The library tries again, with the
+// same port where it is the API server's.
+func TestStartsAnewWhereSomebodyElseHasTakenAPort(t *testing.T) {
+	t.Parallel()
+	real, assets := os.Getenv("KUBEBUILDER_ASSETS"), t.TempDir()
+	for _, name := range []string{"etcd", "kube-apiserver"} {
+		// Its first port stays taken.
+		script := fmt.Sprintf(`#!/bin/sh
+[ "$1" = --help ] && exec '%[1]s/%[3]s' "$@"
+first='%[2]s/%[3]s.first'
+[ -e "$first" ] || echo "$*" >"$first"
+[ "$*" != "$(cat "$first")" ] && exec '%[1]s/%[3]s' "$@"
+echo 'listen tcp 127.0.0.1:443: bind: address already in use'
+exit 1
+`, real, assets, name)
+		if err := os.WriteFile(filepath.Join(assets, name), []byte(script), 0o700); err != nil { //nolint:gosec // G306: it has to be executable
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"kube-controller-manager", "kubectl"} {
+		if err := os.Symlink(filepath.Join(real, name), filepath.Join(assets, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var said strings.Builder
+	server, err := cluster.Start(t.Context(), cluster.Options{Assets: assets, Log: &said})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said.String())
+	}
+	if err := server.Stop(); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Count(said.String(), "starting anew"); got != 1 {
+		t.Errorf("it was started anew %d times, want once:\n%s", got, said.String())
+	}
+}
+
 func TestStartWithoutProgramsSaysWhatToRun(t *testing.T) {
 	t.Parallel()
 	_, err := cluster.Start(t.Context(), cluster.Options{Assets: t.TempDir(), ControllerManager: true})
