@@ -70,7 +70,10 @@ func TestWatchForPrograms(t *testing.T) {
 	r := p.starts(nil, "status", "acme", "-w", "-o", "json")
 	reads := func(want string) {
 		t.Helper()
-		var view struct{ Name, Reason string }
+		var view struct {
+			Name   string `json:"name"`
+			Reason string `json:"reason"`
+		}
 		if err := json.Unmarshal([]byte(r.out.line()), &view); err != nil || view.Name != "acme" || view.Reason != want {
 			t.Errorf("%+v, want %s: %v", view, want, err)
 		}
@@ -216,7 +219,7 @@ func TestARefreshIsAskedForNow(t *testing.T) {
 	}
 }
 
-// Of several names, those that there are are shown all the same.
+// Of several names, some may be missing: the others are shown all the same.
 func TestStatusOfSomeThatAreThere(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
