@@ -55,9 +55,17 @@ func actor(reason string) string {
 func actorOf(condition *metav1.Condition) string {
 	for _, each := range []struct{ words, who string }{
 		{"uses http, which", actorClient},
-		{"--allow-cidrs", actorPlatform}, {"--insecure-allow-loopback", actorPlatform}, {"--consent-url", actorPlatform}, {"the keyring has no usable keys", actorPlatform},
-		{"never allowed", actorClient}, {"cannot be resolved", actorClient}, {"not trusted", actorClient}, {"is for another host", actorClient},
-		{"certificate of the token endpoint is not valid", actorClient}, {"TLS handshake", actorClient}, {"token endpoint must be", actorClient},
+		{"--allow-cidrs", actorPlatform},
+		{"--insecure-allow-loopback", actorPlatform},
+		{"--consent-url", actorPlatform},
+		{"the keyring has no usable keys", actorPlatform},
+		{"never allowed", actorClient},
+		{"cannot be resolved", actorClient},
+		{"not trusted", actorClient},
+		{"is for another host", actorClient},
+		{"certificate of the token endpoint is not valid", actorClient},
+		{"TLS handshake", actorClient},
+		{"token endpoint must be", actorClient},
 	} {
 		if strings.Contains(condition.Message, each.words) {
 			return each.who
