@@ -54,9 +54,18 @@ func actor(reason string) string {
 // actorOf is who has to act on a condition: where a reason has several causes, what its message tells to change says whose that is.
 func actorOf(condition *metav1.Condition) string {
 	for _, each := range []struct{ words, who string }{
-		{"uses http, which", actorClient}, {"--allow-cidrs", actorPlatform}, {"--insecure-allow-loopback", actorPlatform}, {"--consent-url", actorPlatform}, {"the keyring has no usable keys", actorPlatform},
-		{"never allowed", actorClient}, {"cannot be resolved", actorClient}, {"not trusted", actorClient}, {"is for another host", actorClient},
-		{"certificate of the token endpoint is not valid", actorClient}, {"TLS handshake", actorClient}, {"token endpoint must be", actorClient},
+		{"uses http, which", actorClient},
+		{"--allow-cidrs", actorPlatform},
+		{"--insecure-allow-loopback", actorPlatform},
+		{"--consent-url", actorPlatform},
+		{"the keyring has no usable keys", actorPlatform},
+		{"never allowed", actorClient},
+		{"cannot be resolved", actorClient},
+		{"not trusted", actorClient},
+		{"is for another host", actorClient},
+		{"certificate of the token endpoint is not valid", actorClient},
+		{"TLS handshake", actorClient},
+		{"token endpoint must be", actorClient},
 	} {
 		if strings.Contains(condition.Message, each.words) {
 			return each.who

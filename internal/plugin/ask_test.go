@@ -100,7 +100,8 @@ func TestAYesIsForTheAccountThatWasShown(t *testing.T) {
 	again := p.account("acme", ada)
 	say(t, answer, "yes")
 	r.ends(plugin.ExitFailed)
-	if p.reread(again); len(again.Annotations) > 0 {
+	p.reread(again)
+	if len(again.Annotations) > 0 {
 		t.Errorf("%v is written", again.Annotations)
 	}
 }
@@ -139,7 +140,8 @@ func TestAHostThatTheClientDoesNotNameIsNotAccepted(t *testing.T) {
 	r := p.starts(nil, "adopt", "acme", "--yes")
 	r.ends(plugin.ExitWrong)
 	r.errs.until("its client's token endpoint is at https://provider.example:443")
-	if p.reread(owner); len(owner.Annotations) > 0 {
+	p.reread(owner)
+	if len(owner.Annotations) > 0 {
 		t.Errorf("%v is written", owner.Annotations)
 	}
 }
@@ -182,21 +184,7 @@ func TestWhatTheSecretOfARefreshTokenKeeps(t *testing.T) {
 		"replaced":     {holds: "earlier", arguments: []string{"--replace"}, code: plugin.ExitDone, wantHosts: "provider.example"},
 		"no-host":      {arguments: []string{"--host", "https://provider.example/x"}, code: plugin.ExitUsage, says: "is no host"},
 	} {
-		account := p.account(name)
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: name + "-import", Labels: map[string]string{v1alpha1.LabelCredential: "true"}}}
-		for annotation, value := range map[string]string{v1alpha1.AnnotationHosts: c.hosts, v1alpha1.AnnotationImported: c.imported} {
-			if value != "" {
-				metav1.SetMetaDataAnnotation(&secret.ObjectMeta, annotation, value)
-			}
-		}
-		if c.holds != "" && c.holds != "-" {
-			secret.StringData = map[string]string{"refresh_token": c.holds}
-		}
-		if c.holds != "" || c.hosts != "" {
-			if err := p.admin.Create(t.Context(), secret); err != nil {
-				t.Fatal(err)
-			}
-		}
+		account, secret := p.account(name), p.source(name, c.hosts, c.imported, c.holds)
 		r := p.starts(func(system *plugin.System) { system.In = strings.NewReader("a-refresh-token\n") }, append([]string{"import", account.Name, "--timeout=0"}, c.arguments...)...)
 		r.ends(c.code)
 		if !strings.Contains(r.errs.all(), c.says) || strings.Contains(r.errs.all()+r.out.all(), "a-refresh-token") {
@@ -212,4 +200,24 @@ func TestWhatTheSecretOfARefreshTokenKeeps(t *testing.T) {
 			t.Errorf("%s: it holds %q", name, got)
 		}
 	}
+}
+
+// source makes the Secret of a refresh token, if anything is to be on it or in it; "-" stands for nothing in it.
+func (p *place) source(account, hosts, imported, holds string) *corev1.Secret {
+	p.t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: account + "-import", Labels: map[string]string{v1alpha1.LabelCredential: "true"}}}
+	for annotation, value := range map[string]string{v1alpha1.AnnotationHosts: hosts, v1alpha1.AnnotationImported: imported} {
+		if value != "" {
+			metav1.SetMetaDataAnnotation(&secret.ObjectMeta, annotation, value)
+		}
+	}
+	if holds != "-" {
+		secret.StringData = map[string]string{"refresh_token": holds}
+	}
+	if holds != "" || hosts != "" {
+		if err := p.admin.Create(p.t.Context(), secret); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return secret
 }

@@ -37,7 +37,8 @@ func clean(text string) string {
 			marks = 0
 		case invisible(each):
 		case unicode.In(each, unicode.Mn, unicode.Me):
-			if marks++; marks <= mostMarks {
+			marks++
+			if marks <= mostMarks {
 				kept.WriteRune(each)
 			}
 		default:

@@ -215,13 +215,15 @@ func TestAValueStaysAsItIs(t *testing.T) {
 		t.Fatal(command)
 	}
 	for _, value := range []string{"plain", `"quoted"`, `back\slash\n`, "100%s", "a&b|c", "it's $(reboot) `x`", strings.Repeat("long", 100)} {
-		shell := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", typed) //nolint:gosec // it is what doctor proposes to type
+		shell := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", typed)
 		shell.Env = append(os.Environ(), "CLIENT_SECRET="+value)
 		output, err := shell.Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		var patch struct{ Data map[string][]byte }
+		var patch struct {
+			Data map[string][]byte `json:"data"`
+		}
 		if err := json.Unmarshal(output, &patch); err != nil || string(patch.Data["client_secret"]) != value {
 			t.Errorf("%q becomes %s: %v", value, output, err)
 		}

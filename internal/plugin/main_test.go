@@ -226,19 +226,27 @@ func (f *feed) all() string {
 	return f.text
 }
 
+// take is what was printed up to the end of a text, if that is there.
+func (f *feed) take(text string) (string, bool) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	begin := f.read
+	at := strings.Index(f.text[begin:], text)
+	if at < 0 {
+		return "", false
+	}
+	f.read += at + len(text)
+	return f.text[begin:f.read], true
+}
+
 // until waits for a text that was not waited for before, and returns what comes up to its end.
 func (f *feed) until(text string) string {
 	f.t.Helper()
 	end := time.After(patience)
 	for {
-		f.lock.Lock()
-		if at := strings.Index(f.text[f.read:], text); at >= 0 {
-			begin := f.read
-			f.read += at + len(text)
-			defer f.lock.Unlock()
-			return f.text[begin:f.read]
+		if found, is := f.take(text); is {
+			return found
 		}
-		f.lock.Unlock()
 		select {
 		case <-f.more:
 		case <-end:
@@ -319,10 +327,10 @@ func (w *wire) hangUp() {
 	w.open = nil
 }
 
-var wasBuilt bool //nolint:gochecknoglobals // or the end of the tests would build it
+var wasBuilt bool // by built
 
 // built is the folder with the plugin and its script for kubectl, as users have it in their PATH.
-var built = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals // building it takes seconds
+var built = sync.OnceValues(func() (string, error) {
 	wasBuilt = true
 	folder, err := os.MkdirTemp("", "kubectl-oauth-")
 	if err != nil {
@@ -332,7 +340,7 @@ var built = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals /
 	for _, words := range [][]string{
 		{"env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", folder, "../../cmd/kubectl-oauth"}, {"install", "-m", "755", script, folder},
 	} {
-		if output, err := exec.CommandContext(context.Background(), words[0], words[1:]...).CombinedOutput(); err != nil { //nolint:gosec // the words are above
+		if output, err := exec.CommandContext(context.Background(), words[0], words[1:]...).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%v: %w\n%s", words, err, output)
 		}
 	}

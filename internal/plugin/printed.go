@@ -81,7 +81,7 @@ func approves(value, identity string) bool {
 	const number, name = "consent/", "name/"
 	switch {
 	case identity == "":
-		return regexp.MustCompile(`^` + number + `[0-9]+$`).MatchString(value)
+		return regexp.MustCompile(`^` + number + `\d+$`).MatchString(value)
 	case strings.HasPrefix(identity, number), strings.HasPrefix(identity, name):
 		return value == name+identity
 	default:

@@ -25,7 +25,7 @@ func (p *place) tab(script, function string, typed ...string) []string {
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMP_TYPE=9; COMP_KEY=9
 ` + function + `
 printf '%s\n' "${COMPREPLY[@]}"`
-	shell := exec.CommandContext(p.t.Context(), "bash", append([]string{"--norc", "-c", lines, "bash"}, typed...)...) //nolint:gosec // the script is above
+	shell := exec.CommandContext(p.t.Context(), "bash", append([]string{"--norc", "-c", lines, "bash"}, typed...)...)
 	shell.Env = append(os.Environ(), "PATH="+path, "KUBECONFIG="+p.kubeconfig, "HOME="+p.t.TempDir())
 	output, err := shell.CombinedOutput()
 	if err != nil {
@@ -71,7 +71,7 @@ func TestCompletionInBash(t *testing.T) {
 func TestCompletionScripts(t *testing.T) {
 	t.Parallel()
 	for shell, begins := range map[string]string{"zsh": "#compdef kubectl-oauth", "fish": "# fish completion for kubectl-oauth", "powershell": "# powershell completion for kubectl-oauth"} {
-		output, err := exec.CommandContext(t.Context(), filepath.Join(folder(t), "kubectl-oauth"), "completion", shell).Output() //nolint:gosec // it was built here
+		output, err := exec.CommandContext(t.Context(), filepath.Join(folder(t), "kubectl-oauth"), "completion", shell).Output()
 		if err != nil || !strings.HasPrefix(string(output), begins) {
 			t.Errorf("%s: %v %s", shell, err, fmt.Sprintf("%.60q", output))
 		}

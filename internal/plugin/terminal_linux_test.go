@@ -47,7 +47,7 @@ func (p *place) opensTerminal(columns, rows uint16, arguments ...string) *tty {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { _ = slave.Close() })
-	command := exec.CommandContext(p.t.Context(), filepath.Join(folder(p.t), "kubectl-oauth"), append(arguments, "-n", p.namespace)...) //nolint:gosec // it was built here
+	command := exec.CommandContext(p.t.Context(), filepath.Join(folder(p.t), "kubectl-oauth"), append(arguments, "-n", p.namespace)...)
 	command.Env = []string{"KUBECONFIG=" + p.kubeconfig, "TERM=xterm", "HOME=" + p.t.TempDir(), "PATH=" + os.Getenv("PATH")}
 	command.Stdin, command.Stdout, command.Stderr = slave, slave, slave
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
