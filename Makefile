@@ -26,6 +26,7 @@ inputs = $$(git ls-files -z --cached --others --exclude-standard -- ':!docs' ':!
 comma := ,
 VERSION ?= dev
 IMAGE ?= oauth-operator
+DIST ?= dist
 ARCHITECTURES := amd64,arm64
 
 MODULES := . hack/controlplane hack/tools hack/helm hack/image test/authserver test/envoycheck
@@ -126,10 +127,10 @@ image: ## Build the image for amd64 and arm64 into bin/image, without a containe
 
 .PHONY: installer
 installer: helm ## Write dist/install.yaml: the namespace and all that the chart has without values, for kubectl apply. IMAGE=oauth-operator VERSION=dev
-	@mkdir -p dist
+	@mkdir -p '$(DIST)'
 	@{ cat config/manager/namespace.yaml; bin/helm/helm template oauth-operator charts/oauth-operator --namespace oauth-operator-system \
-	  --set-string image.repository='$(IMAGE)',image.tag='$(VERSION)'; } > dist/install.yaml
-	@echo "dist/install.yaml installs $(IMAGE):$(VERSION)"
+	  --set-string image.repository='$(IMAGE)',image.tag='$(VERSION)'; } > '$(DIST)/install.yaml'
+	@echo "$(DIST)/install.yaml installs $(IMAGE):$(VERSION)"
 
 .PHONY: generate
 generate: tools ## Write what is generated: deep copies, CRDs, the API reference, the chart's copies.
