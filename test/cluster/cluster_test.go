@@ -226,7 +226,7 @@ func TestClusterEndsWithTheProcessThatStartedIt(t *testing.T) {
 // same port where it is the API server's.
 func TestStartsAnewWhereSomebodyElseHasTakenAPort(t *testing.T) {
 	t.Parallel()
-	real, assets := os.Getenv("KUBEBUILDER_ASSETS"), t.TempDir()
+	programs, assets := os.Getenv("KUBEBUILDER_ASSETS"), t.TempDir()
 	for _, name := range []string{"etcd", "kube-apiserver"} {
 		// Its first port stays taken.
 		script := fmt.Sprintf(`#!/bin/sh
@@ -236,13 +236,13 @@ first='%[2]s/%[3]s.first'
 [ "$*" != "$(cat "$first")" ] && exec '%[1]s/%[3]s' "$@"
 echo 'listen tcp 127.0.0.1:443: bind: address already in use'
 exit 1
-`, real, assets, name)
+`, programs, assets, name)
 		if err := os.WriteFile(filepath.Join(assets, name), []byte(script), 0o700); err != nil { //nolint:gosec // G306: it has to be executable
 			t.Fatal(err)
 		}
 	}
 	for _, name := range []string{"kube-controller-manager", "kubectl"} {
-		if err := os.Symlink(filepath.Join(real, name), filepath.Join(assets, name)); err != nil {
+		if err := os.Symlink(filepath.Join(programs, name), filepath.Join(assets, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
