@@ -499,6 +499,20 @@ func TestTheTimeOfARequestIsAfterTheLastToken(t *testing.T) {
 	}
 }
 
+// What somebody has said yes to is written on the version that was looked at, and no other; a request for a token on that account.
+func TestAnnotationsAreForWhatWasRead(t *testing.T) {
+	t.Parallel()
+	account := sampleAccount("acme", func(account *v1alpha1.ConnectedAccount) { account.ResourceVersion = "7" })
+	for got, want := range map[string]string{
+		string(annotation(account, "a", "b")):       `{"metadata":{"annotations":{"a":"b"},"resourceVersion":"7","uid":"uid-of-it"}}`,
+		string(annotationOf(account.UID, "a", "b")): `{"metadata":{"annotations":{"a":"b"},"uid":"uid-of-it"}}`,
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 func TestWhatCameOfARefresh(t *testing.T) {
 	t.Parallel()
 	before := sampleAccount("acme", func(account *v1alpha1.ConnectedAccount) { account.ResourceVersion = "1" })

@@ -3,6 +3,8 @@ package plugin_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -264,4 +266,31 @@ func TestWhatEndsAtOnce(t *testing.T) {
 	r := p.starts(nil, "status")
 	r.ends(plugin.ExitFailed)
 	r.errs.until("the API server does not know you")
+}
+
+// A watch whose beginning the API server has forgotten (410) is begun anew from what there is now, and not at once again and again.
+func TestAWatchThatHasExpired(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	var lists, watches atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if request.URL.Query().Get("watch") != "" {
+			watches.Add(1)
+			fmt.Fprint(w, `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`+"\n") //nolint:errcheck // the test sees that nothing comes
+			return
+		}
+		fmt.Fprintf(w, `{"kind":"ConnectedAccountList","apiVersion":"oauth-operator.dev/v1alpha1","metadata":{"resourceVersion":"1"},"items":[{"metadata":{"name":"acme","namespace":"shop"},"status":{"rotations":%d}}]}`, lists.Add(1)) //nolint:errcheck // as above
+	}))
+	t.Cleanup(server.Close)
+	r := p.starts(nil, "status", "-w", "-o", "json", "--server", server.URL)
+	begin := time.Now()
+	r.out.until(`"rotations":1`)
+	r.out.until(`"rotations":3`)
+	took := time.Since(begin)
+	r.stop()
+	r.ends(plugin.ExitInterrupted)
+	if r.errs.all() != "" || watches.Load() > 3 || took < time.Second {
+		t.Errorf("%d watches within %s, and it is said: %s", watches.Load(), took, r.errs.all())
+	}
 }
