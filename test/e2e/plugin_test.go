@@ -298,7 +298,7 @@ func examines(t *testing.T, played *stage.Stage, at *desk) {
 	root := &desk{t: t, kubeconfig: admin(played)}
 	root.types("", "doctor", consentSample).wants(t, plugin.ExitDone)
 	whole := root.types("", "doctor")
-	whole.wants(t, plugin.ExitWrong, "both kinds are served, with all fields", "all 8 are in force", "holds the lease", "it runs elsewhere", "the Secret oauth-operator-keyring is there", "1 fault")
+	whole.wants(t, plugin.ExitWrong, "both kinds are served, with all fields", "all 9 are in force", "holds the lease", "it runs elsewhere", "the Secret oauth-operator-keyring is there", "1 fault")
 
 	if _, err := played.Kubectl(t.Context(), admin(played), "delete", "validatingadmissionpolicybinding", "status.oauth-operator.dev"); err != nil {
 		t.Fatal(err)
