@@ -229,9 +229,13 @@ var _ = Describe("Two processes", func() {
 
 	It("leave a claim to each other, announce a takeover, and take over one at a time", func(ctx SpecContext) {
 		s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
+		see := blind()
+		earlier := s.operator(ctx, seal.JournalOptions{Dir: GinkgoT().TempDir()})
 		account := s.connected(ctx)
+		earlier.stop() // or it may refresh before there is the claim
 		suite.clock.ahead.Add(int64(untilDue))
 		s.claimBy(ctx, account, v1alpha1.ClaimHolder{Journal: "gone", Process: "gone"}, 45)
+		see()
 		Expect(rests(ctx, account)).To(Equal("claimed by another"))
 		suite.clock.ahead.Add(int64(44 * time.Second))
 		Expect(rests(ctx, account)).To(Equal("claimed by another"))
