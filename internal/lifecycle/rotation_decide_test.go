@@ -50,12 +50,12 @@ func TestDecideRefresh(t *testing.T) {
 	unclaimed := spends("refresh due", 1)
 	unclaimed.Claim = false
 	decideAll(t, map[string]planCase{
-		"an account whose access token is good rests":              {rotating(), nothing, rests("nothing to do")},
-		"one that is due is refreshed, under a claim":              {overdue(), nothing, spends("refresh due", 1)},
-		"what was imported is spent at once":                       {rotating(), func(f *lifecycle.Facts) { f.Credential.HasAccessToken = false }, spends("no access token", 1)},
-		"an access token from tomorrow is replaced":                {rotating(), func(f *lifecycle.Facts) { f.Credential.IssuedTime = in(24 * time.Hour) }, spends("clock went back", 1)},
-		"a reusable refresh token needs no claim":                  {overdue(), reusable, unclaimed},
-		"other scopes are not asked for without the person":        {rotating(), func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }, rests("nothing to do")},
+		"an account whose access token is good rests":       {rotating(), nothing, rests("nothing to do")},
+		"one that is due is refreshed, under a claim":       {overdue(), nothing, spends("refresh due", 1)},
+		"what was imported is spent at once":                {rotating(), func(f *lifecycle.Facts) { f.Credential.HasAccessToken = false }, spends("no access token", 1)},
+		"an access token from tomorrow is replaced":         {rotating(), func(f *lifecycle.Facts) { f.Credential.IssuedTime = in(24 * time.Hour) }, spends("clock went back", 1)},
+		"a reusable refresh token needs no claim":           {overdue(), reusable, unclaimed},
+		"other scopes are not asked for without the person": {rotating(), func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }, rests("nothing to do")},
 		"another audience is not worth a refresh token": {
 			rotating(), func(f *lifecycle.Facts) {
 				f.Client.Spec.TokenRequest.Parameters = []v1alpha1.TokenParameter{{Name: "audience", Value: "a"}}
