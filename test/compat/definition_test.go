@@ -69,10 +69,11 @@ func TestADefinitionWithoutParametersDropsThemAlone(t *testing.T) {
 }
 
 func audienceClient() *v1alpha1.OAuthClient {
+	const server = "https://provider.example/oauth/token"
 	return &v1alpha1.OAuthClient{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "bills"},
 		Spec: v1alpha1.OAuthClientSpec{
-			Endpoints: v1alpha1.Endpoints{Token: "https://provider.example/oauth/token"},
+			Endpoints: v1alpha1.Endpoints{Token: server},
 			ClientID:  "my-client",
 			Authentication: v1alpha1.Authentication{
 				Method: v1alpha1.ClientSecretPost, ClientSecretRef: v1alpha1.SecretKeyReference{Name: "bills-client", Key: "client_secret"},
@@ -88,7 +89,7 @@ func audienceClient() *v1alpha1.OAuthClient {
 // withoutParameters writes the definition as it was before there were any.
 func withoutParameters(t *testing.T, current string) string {
 	t.Helper()
-	text, err := os.ReadFile(current) //nolint:gosec // a file of this repository
+	text, err := os.ReadFile(current)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -149,19 +149,27 @@ func prepareRegistration(r Registration) (*Registration, error) {
 	if _, ok := parseScope(strings.Join(r.Scopes, " ")); !ok && len(r.Scopes) > 0 {
 		return nil, errors.New("a scope is empty, has a space in it or stands twice")
 	}
-	for name, values := range r.Parameters {
-		if name == "" || len(values) == 0 {
-			return nil, errors.New("a parameter has no name, or no value that it may have")
-		}
-	}
-	for _, grant := range r.Grants {
-		if !knownGrant(grant) {
-			return nil, fmt.Errorf("unknown grant %q", grant)
-		}
+	if err := r.checkRequests(); err != nil {
+		return nil, err
 	}
 	var err error
 	r.Reuse, err = r.Reuse.prepare()
 	return &r, err
+}
+
+// checkRequests finds fault with what token requests are held against.
+func (r *Registration) checkRequests() error {
+	for name, values := range r.Parameters {
+		if name == "" || len(values) == 0 {
+			return errors.New("a parameter has no name, or no value that it may have")
+		}
+	}
+	for _, grant := range r.Grants {
+		if !knownGrant(grant) {
+			return fmt.Errorf("unknown grant %q", grant)
+		}
+	}
+	return nil
 }
 
 func (p ReusePolicy) prepare() (ReusePolicy, error) {
