@@ -356,6 +356,7 @@ const (
 // TokenRequest is how a token request is written.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.bodyFormat) || self.bodyFormat != 'JSON' || !has(self.parameters) || self.parameters.all(each, self.parameters.exists_one(other, other.name == each.name))",message="a JSON object has each name once: write one value for it, or bodyFormat: Form, which can repeat a name",fieldPath=".parameters"
 type TokenRequest struct {
 	// bodyFormat is the format of the body. Default: Form.
 	// +optional
@@ -370,6 +371,38 @@ type TokenRequest struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=30
 	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
+
+	// parameters are sent in the body of every token request, besides those of the standard: an audience, or the resource of
+	// RFC 8707. A name may come more than once in a form, and once in JSON, where each value is a text. Default: none.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Parameters []TokenParameter `json:"parameters,omitempty"`
+}
+
+// A name is refused as well if a server might read it as one of the standard's: some take '.' and '[' for '_', and what is
+// in brackets for part of the value.
+
+// TokenParameter is one parameter of a token request.
+type TokenParameter struct {
+	// name is the parameter's name. Those of the standard, which the operator sends itself or must not send, are refused.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[]A-Za-z0-9._~[-]+$')",message="write the name of a parameter, such as audience: letters, digits, '-', '.', '_', '~' and brackets"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)^(client[._[]id|client[._[]secret|client[._[]assertion|client[._[]assertion[._[]type)([[].*)?$')",message="the operator names the client itself: write clientID, and authentication with its Secret, and remove it here",reason=FieldValueForbidden
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)^scope([[].*)?$')",message="scopes are written in scopes of client and account, and tokenRequest.sendScope says when they are sent: remove it here",reason=FieldValueForbidden
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)^(grant[._[]type|code|code[._[]verifier|redirect[._[]uri|refresh[._[]token)([[].*)?$')",message="the operator sends this parameter itself, by the account's grant: remove it",reason=FieldValueForbidden
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)^(username|password|assertion|device[._[]code|subject[._[]token|subject[._[]token[._[]type|actor[._[]token|actor[._[]token[._[]type|requested[._[]token[._[]type|access[._[]token)([[].*)?$')",message="this is a parameter of another grant, or a secret, and neither can be sent: remove it",reason=FieldValueForbidden
+	Name string `json:"name,omitempty"`
+
+	// value is the parameter's value. It is no place for a secret: whoever may read the client sees it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[ -~]+$')",message="write printable ASCII"
+	Value string `json:"value,omitempty"`
 }
 
 // Pointer names a value in a JSON answer (RFC 6901). A token, or the client secret, cannot be named: they have places of

@@ -180,7 +180,7 @@ func (r *AccountReconciler) templateOf(facts *lifecycle.Facts, plan lifecycle.Pl
 	return seal.Credential{
 		ClientID: registration.ClientID, ClientNamespace: facts.Client.Namespace, Origins: lifecycle.ClientOrigins(facts.Client),
 		GrantSequence: facts.Credential.GrantSequence, Rotation: max(facts.Credential.Rotation, facts.HighestRotation) + 1,
-		Imports: facts.Credential.Imports, RequestedScopes: plan.Scopes,
+		Imports: facts.Credential.Imports, RequestedScopes: plan.Scopes, Parameters: lifecycle.RequestParameters(facts.Client),
 	}
 }
 
@@ -229,6 +229,10 @@ func failureOf(ctx context.Context, err error) *lifecycle.Failure {
 // registrationOf is the client, as a token request needs it.
 func registrationOf(owner *v1alpha1.OAuthClient, material clientMaterial) oauth.Registration {
 	spec := owner.Spec
+	var parameters []oauth.Parameter
+	for _, each := range spec.TokenRequest.Parameters {
+		parameters = append(parameters, oauth.Parameter{Name: each.Name, Value: each.Value})
+	}
 	return oauth.Registration{
 		TokenEndpoint: string(spec.Endpoints.Token),
 		ClientID:      material.clientID, ClientSecret: material.clientSecret,
@@ -237,5 +241,6 @@ func registrationOf(owner *v1alpha1.OAuthClient, material clientMaterial) oauth.
 		BodyFormat:    oauth.BodyFormat(spec.TokenRequest.BodyFormat),
 		SendScope:     oauth.SendScope(spec.TokenRequest.SendScope),
 		Timeout:       time.Duration(spec.TokenRequest.TimeoutSeconds) * time.Second,
+		Parameters:    parameters,
 	}
 }

@@ -226,7 +226,7 @@ func knownOf(keyring *seal.Keyring, subject seal.Subject, held seal.Credential) 
 		State: lifecycle.CredentialHeld, HasAccessToken: !held.AccessToken.Empty(), HasRefreshToken: !held.RefreshToken.Empty(),
 		GrantSequence: held.GrantSequence, Rotation: held.Rotation, ClaimSequence: held.ClaimSequence, Imports: held.Imports,
 		IssuedTime: held.IssuedTime, ExpirationTime: held.ExpirationTime,
-		Scopes: held.Scopes, RequestedScopes: held.RequestedScopes,
+		Scopes: held.Scopes, RequestedScopes: held.RequestedScopes, Parameters: held.Parameters,
 		ClientID: held.ClientID, Origins: held.Origins, ClientNamespace: held.ClientNamespace,
 		Identity: held.Identity, GrantTime: held.GrantTime, GrantedScopes: held.GrantedScopes, Approved: held.Approved,
 	}

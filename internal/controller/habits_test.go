@@ -25,7 +25,7 @@ import (
 )
 
 // The freight company is a provider of none of the contracts that test/provider plays, with habits that are found at real ones: it
-// wants id and secret in the header, encoded, and an audience; it says how long a token is good for in a string, spells Bearer
+// wants id and secret in the header, encoded, and an audience, in the URL or in the body; it says how long a token is good for in a string, spells Bearer
 // without a capital, names the tenant in its answer, for a header of its API, and spends a refresh token by its use.
 const (
 	freightID       = "freight client"
@@ -35,6 +35,7 @@ const (
 type freight struct {
 	*httptest.Server
 	secret string // of characters that mean something in a header or a form
+	body   bool   // the audience is wanted in the body of every request, and nowhere else
 
 	mu      sync.Mutex
 	issued  int
@@ -42,8 +43,8 @@ type freight struct {
 	refused []string        // what a request was refused for
 }
 
-func newFreight() *freight {
-	f := &freight{good: map[string]bool{}, secret: fmt.Sprintf("planted:/+%% %d", time.Now().UnixNano())}
+func newFreight(body bool) *freight {
+	f := &freight{body: body, good: map[string]bool{}, secret: fmt.Sprintf("planted:/+%% %d", time.Now().UnixNano())}
 	f.Server = httptest.NewTLSServer(http.HandlerFunc(f.serve))
 	DeferCleanup(f.Close)
 	return f
@@ -89,7 +90,7 @@ func (f *freight) fault(r *http.Request) (refreshes bool, fault string) {
 		return false, "invalid_client"
 	}
 	switch grant, spent := r.PostFormValue("grant_type"), r.PostFormValue("refresh_token"); {
-	case r.URL.Query().Get("audience") != freightAudience:
+	case !f.isMeant(r):
 		return false, "invalid_target"
 	case grant == "client_credentials" && r.PostFormValue("scope") != "shipments:read":
 		return false, "invalid_scope"
@@ -99,6 +100,15 @@ func (f *freight) fault(r *http.Request) (refreshes bool, fault string) {
 		delete(f.good, spent)
 		return grant != "client_credentials", ""
 	}
+}
+
+// isMeant: the request names the audience, once, and where it is wanted.
+func (f *freight) isMeant(r *http.Request) bool {
+	inURL, inBody := r.URL.Query()["audience"], r.PostForm["audience"]
+	if f.body {
+		inURL, inBody = inBody, inURL
+	}
+	return slices.Equal(inURL, []string{freightAudience}) && inBody == nil
 }
 
 func (f *freight) refusals() []string {
@@ -115,7 +125,7 @@ metadata: {name: freight}
 spec:
   endpoints:
     authorization: URL/identity/authorize
-    token: URL/identity/token?audience=https%3A%2F%2Fapi.freight.example
+    token: URL/identity/tokenQUERY
   clientID: freight client
   authentication:
     method: ClientSecretBasic
@@ -125,6 +135,7 @@ spec:
   authorizationRequest:
     pkce: None
     parameters: [{name: audience, value: "https://api.freight.example"}]
+  tokenRequest: {BODY}
   tokenResponse:
     capture: [{pointer: /tenant/id, key: tenant_id}]
   onBehalfOf: {header: X-Tenant-Id}
@@ -139,7 +150,11 @@ spec:
   onBehalfOf: "4711"
 `
 	owner, connected := &v1alpha1.OAuthClient{}, &v1alpha1.ConnectedAccount{}
-	Expect(yaml.UnmarshalStrict([]byte(strings.ReplaceAll(client, "URL", f.URL)), owner)).To(Succeed())
+	declared := strings.NewReplacer("URL", f.URL, "QUERY", "?audience=https%3A%2F%2Fapi.freight.example", "{BODY}", "{timeoutSeconds: 30}")
+	if f.body {
+		declared = strings.NewReplacer("URL", f.URL, "QUERY", "", "BODY", `parameters: [{name: audience, value: "https://api.freight.example"}]`)
+	}
+	Expect(yaml.UnmarshalStrict([]byte(declared.Replace(client)), owner)).To(Succeed())
 	Expect(yaml.UnmarshalStrict([]byte(strings.ReplaceAll(account, "GRANT", string(grant))), connected)).To(Succeed())
 	owner.Namespace, connected.Namespace = s.namespace, s.namespace
 	return &corev1.Secret{
@@ -156,8 +171,8 @@ func pemOf(certificate *x509.Certificate) string {
 }
 
 var _ = Describe("A provider with habits of its own", func() {
-	It("is connected by what is declared, with client credentials", func(ctx SpecContext) {
-		s, f := newStage(ctx, time.Hour), newFreight()
+	DescribeTable("is connected by what is declared, with client credentials", func(ctx SpecContext, body bool) {
+		s, f := newStage(ctx, time.Hour), newFreight(body)
 		credentials, owner, account := s.declares(f, v1alpha1.GrantClientCredentials)
 		s.create(ctx, credentials, owner, account)
 		becomesReady(ctx, account)
@@ -166,10 +181,13 @@ var _ = Describe("A provider with habits of its own", func() {
 		Expect(published).To(HaveKeyWithValue("tenant_id", []byte("4711")))
 		Expect(published).To(HaveKey("expires_at"))
 		Expect(f.refusals()).To(BeEmpty())
-	})
+	},
+		Entry("and an audience in the URL", false),
+		Entry("and an audience in the body", true),
+	)
 
-	It("is connected by what is declared, with a person's consent, and spends no refresh token twice", func(ctx SpecContext) {
-		s, f := newStage(ctx, time.Hour), newFreight()
+	DescribeTable("is connected by what is declared, with a person's consent, and spends no refresh token twice", func(ctx SpecContext, body bool) {
+		s, f := newStage(ctx, time.Hour), newFreight(body)
 		credentials, owner, account := s.declares(f, v1alpha1.GrantAuthorizationCode)
 		s.create(ctx, credentials, owner, account)
 		over := s.handOverOf(ctx, account, seal.HandOver{Code: secret.New("consented")})
@@ -183,5 +201,8 @@ var _ = Describe("A provider with habits of its own", func() {
 		Expect(published).To(HaveKeyWithValue("headers", []byte("Authorization: Bearer access-4\nX-Tenant-Id: 4711\n")))
 		Expect(published).To(HaveKeyWithValue("tenant_id", []byte("4711")))
 		Expect(f.refusals()).To(BeEmpty())
-	})
+	},
+		Entry("and an audience in the URL", false),
+		Entry("and an audience in the body", true),
+	)
 })

@@ -27,6 +27,9 @@ const schemaLook = 30 * time.Second
 // SchemaProof knows whether the installed definition keeps what must be kept. A definition of an earlier version drops
 // fields that it does not know, silently: a credential written into it would be gone. Proof is a write that is not
 // carried out (dry run), once for each process; a real write that comes back without the field disproves it.
+//
+// It is about what the operator writes. A field of a spec that a definition drops, such as a client's tokenRequest.parameters,
+// makes another request, and loses nothing that was kept: whoever applies the spec again has it back.
 type SchemaProof struct {
 	Client client.Client
 	Clock  clock.PassiveClock

@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"time"
 
@@ -232,7 +234,21 @@ func requestChanged(f *Facts) bool {
 	// A client id that comes from a Secret is read only to make a request; it changes with the next one.
 	otherID := spec.ClientID != "" && held.ClientID != spec.ClientID
 	otherNamespace := held.ClientNamespace != "" && held.ClientNamespace != ClientNamespace(f.Account)
-	return otherID || otherNamespace || !sameSet(held.Origins, ClientOrigins(f.Client)) || !sameSet(held.RequestedScopes, requestedScopes(f))
+	otherToken := !sameSet(held.RequestedScopes, requestedScopes(f)) || held.Parameters != RequestParameters(f.Client)
+	return otherID || otherNamespace || otherToken || !sameSet(held.Origins, ClientOrigins(f.Client))
+}
+
+// RequestParameters stands for the parameters of the provider's own that a token request is made with; "" is none. They say
+// what the token is for, as an audience does, so that other ones need another token.
+func RequestParameters(client *v1alpha1.OAuthClient) string {
+	if len(client.Spec.TokenRequest.Parameters) == 0 {
+		return ""
+	}
+	hash := sha256.New()
+	for _, each := range client.Spec.TokenRequest.Parameters {
+		_, _ = hash.Write([]byte(each.Name + "\x00" + each.Value + "\x00"))
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:8])
 }
 
 // changeTime is when a token request may be made because it would be another one than the last.

@@ -34,6 +34,12 @@ func TestDecide(t *testing.T) {
 			}
 		}
 	}
+	audience := func(value string) func(*lifecycle.Facts) {
+		return func(f *lifecycle.Facts) {
+			f.Client.Spec.TokenRequest.Parameters = []v1alpha1.TokenParameter{{Name: "audience", Value: value}}
+		}
+	}
+	askedWith := func(f *lifecycle.Facts) { f.Credential.Parameters = lifecycle.RequestParameters(f.Client) }
 	tests := map[string]struct {
 		facts  *lifecycle.Facts
 		change func(*lifecycle.Facts)
@@ -64,6 +70,15 @@ func TestDecide(t *testing.T) {
 				f.Client.Spec.ClientID, f.Client.Spec.ClientIDRef = "", v1alpha1.SecretKeyReference{Name: "bank", Key: "id"}
 			}, rests("nothing to do"),
 		},
+		"another audience needs another token": {healthy(), audience("a"), calls("request changed")},
+		"another value of it needs another token": {
+			healthy(), then(audience("a"), askedWith, audience("b")), calls("request changed"),
+		},
+		"no audience any more needs another token": {
+			healthy(), then(audience("a"), askedWith, func(f *lifecycle.Facts) { f.Client.Spec.TokenRequest = v1alpha1.TokenRequest{} }), calls("request changed"),
+		},
+		"the same audience does not":             {healthy(), then(audience("a"), askedWith), rests("nothing to do")},
+		"another timeout of a request does not":  {healthy(), func(f *lifecycle.Facts) { f.Client.Spec.TokenRequest.TimeoutSeconds = 7 }, rests("nothing to do")},
 		"another host needs another token":       {healthy(), func(f *lifecycle.Facts) { f.Client.Spec.Endpoints.Token = "https://other.example/token" }, calls("request changed")},
 		"another path on the same host does not": {healthy(), func(f *lifecycle.Facts) { f.Client.Spec.Endpoints.Token = "https://bank.example:443/v2" }, rests("nothing to do")},
 		"a change waits half a minute after the last request": {

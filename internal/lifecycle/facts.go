@@ -107,6 +107,8 @@ type Credential struct {
 	ExpirationTime time.Time
 	// Scopes were granted, RequestedScopes asked for.
 	Scopes, RequestedScopes []string
+	// Parameters are those of the provider's own that the token was asked for with, as RequestParameters has them.
+	Parameters string
 	// ClientID and Origins are what the token was obtained with; Origins are scheme://host:port.
 	ClientID string
 	Origins  []string

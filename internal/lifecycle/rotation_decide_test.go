@@ -50,12 +50,17 @@ func TestDecideRefresh(t *testing.T) {
 	unclaimed := spends("refresh due", 1)
 	unclaimed.Claim = false
 	decideAll(t, map[string]planCase{
-		"an account whose access token is good rests":              {rotating(), nothing, rests("nothing to do")},
-		"one that is due is refreshed, under a claim":              {overdue(), nothing, spends("refresh due", 1)},
-		"what was imported is spent at once":                       {rotating(), func(f *lifecycle.Facts) { f.Credential.HasAccessToken = false }, spends("no access token", 1)},
-		"an access token from tomorrow is replaced":                {rotating(), func(f *lifecycle.Facts) { f.Credential.IssuedTime = in(24 * time.Hour) }, spends("clock went back", 1)},
-		"a reusable refresh token needs no claim":                  {overdue(), reusable, unclaimed},
-		"other scopes are not asked for without the person":        {rotating(), func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }, rests("nothing to do")},
+		"an account whose access token is good rests":       {rotating(), nothing, rests("nothing to do")},
+		"one that is due is refreshed, under a claim":       {overdue(), nothing, spends("refresh due", 1)},
+		"what was imported is spent at once":                {rotating(), func(f *lifecycle.Facts) { f.Credential.HasAccessToken = false }, spends("no access token", 1)},
+		"an access token from tomorrow is replaced":         {rotating(), func(f *lifecycle.Facts) { f.Credential.IssuedTime = in(24 * time.Hour) }, spends("clock went back", 1)},
+		"a reusable refresh token needs no claim":           {overdue(), reusable, unclaimed},
+		"other scopes are not asked for without the person": {rotating(), func(f *lifecycle.Facts) { f.Account.Spec.Scopes = []v1alpha1.Scope{"write"} }, rests("nothing to do")},
+		"another audience is not worth a refresh token": {
+			rotating(), func(f *lifecycle.Facts) {
+				f.Client.Spec.TokenRequest.Parameters = []v1alpha1.TokenParameter{{Name: "audience", Value: "a"}}
+			}, rests("nothing to do"),
+		},
 		"a failure's wait is kept":                                 {overdue(), failing(oauth.NotSent, time.Minute, time.Second), rests("too soon")},
 		"after it, the token is used again for a first time":       {overdue(), failing(oauth.NotSent, time.Minute, 0), spends("refresh due", 1)},
 		"a refusal that may pass is tried again":                   {overdue(), failing(oauth.AuthorizationRequired, time.Hour, 0), spends("refresh due", 1)},

@@ -23,8 +23,8 @@ import (
 
 const (
 	maxHeaderBytes = 64 << 10
-	// A whole request, with the longest refresh token in form encoding, goes out in one write: a time limit that is
-	// reached between two writes would leave a request of which some bytes were sent, and with it a doubt.
+	// A whole request, with any refresh token and parameters that a provider is known to want, goes out in one write: a time
+	// limit that is reached between two writes would leave a request of which some bytes were sent, and with it a doubt.
 	writeBufferBytes = 64 << 10
 	// Servers close idle connections after 5 s (Node.js) to 75 s. A request that meets such a close was written and has
 	// no answer: for a single-use token that is a doubt which costs far more than a handshake.

@@ -42,6 +42,10 @@ func TestCodeRequestToTheLetter(t *testing.T) {
 			func(r *oauth.Registration) { r.Method = oauth.ClientSecretBasic },
 			without(redeem("a b&c")), "grant_type=authorization_code&code=a+b%26c&redirect_uri=" + redirect,
 		},
+		"with a parameter of the provider's own": {
+			sending(oauth.Parameter{Name: "resource", Value: "https://a.example"}), without(redeem("c")),
+			"grant_type=authorization_code&client_id=the-client&client_secret=pl4nted-client-s3cret&code=c&redirect_uri=" + redirect + "&resource=https%3A%2F%2Fa.example",
+		},
 		"no refresh token goes along": {
 			nil,
 			oauth.GrantRequest{Grant: oauth.GrantAuthorizationCode, Code: secret.New("c"), RedirectURI: "https://a.example", RefreshToken: secret.New("r")},

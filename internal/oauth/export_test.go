@@ -44,3 +44,12 @@ func (c *Client) ConnectBy(connect func() net.Conn) {
 
 // SetHold shortens the time for which a connection is dialled and a request is held ready. Before the first use only.
 func (c *Client) SetHold(limit time.Duration) { c.hold, c.dialer.limit = limit, limit }
+
+// Body gives the tests the body of a request, without a server.
+func Body(reg Registration, req GrantRequest) ([]byte, error) {
+	out, failure := prepare(reg, req, Egress{})
+	if failure != nil {
+		return nil, failure
+	}
+	return out.body, nil
+}

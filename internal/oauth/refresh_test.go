@@ -64,6 +64,11 @@ func TestRefreshRequestToTheLetter(t *testing.T) {
 			refreshWith(everyCharacter), basic,
 			`{"grant_type":"refresh_token","refresh_token":"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(everyCharacter) + `"}`,
 		},
+		"with a parameter of the provider's own": {
+			sending(oauth.Parameter{Name: "resource", Value: "https://a.example"}),
+			refreshWith("r"), "",
+			"grant_type=refresh_token&client_id=the-client&client_secret=pl4nted-client-s3cret&refresh_token=r&resource=https%3A%2F%2Fa.example",
+		},
 		"another grant sends no refresh token": {
 			nil,
 			oauth.GrantRequest{Grant: oauth.GrantClientCredentials, RefreshToken: secret.New("r")},

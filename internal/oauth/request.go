@@ -84,6 +84,7 @@ type Registration struct {
 	BodyFormat    BodyFormat
 	SendScope     SendScope
 	Timeout       time.Duration // of Ready, and of an Exchange from resolving the name to the last byte; 0 is 30 s
+	Parameters    []Parameter   // of the provider's own, in the body of every token request, and of no revocation
 }
 
 func (r Registration) timeout() time.Duration {
@@ -190,7 +191,7 @@ func checkBasic(reg Registration) (reason string) {
 	}
 }
 
-// bodyParameters gives the parameters in a fixed order: grant, client, code or refresh token, scope.
+// bodyParameters gives the parameters in a fixed order: grant, client, code or refresh token, scope, and the provider's own.
 func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter, reason string) {
 	if req.Grant != grantRevocation {
 		parameters = []parameter{{"grant_type", string(req.Grant)}}
@@ -235,7 +236,8 @@ func bodyParameters(reg Registration, req GrantRequest) (parameters []parameter,
 	if send && len(req.Scopes) > 0 {
 		parameters = append(parameters, parameter{"scope", strings.Join(req.Scopes, " ")})
 	}
-	return parameters, ""
+	further, reason := furtherParameters(reg)
+	return append(parameters, further...), reason
 }
 
 // checkCode returns why a code cannot be sent; "" if it can.

@@ -70,6 +70,24 @@ func TestRequestToTheLetter(t *testing.T) {
 			},
 			nil, asJSON, basic("the-client:pl4nted-client-s3cret"), `{"grant_type":"client_credentials"}`,
 		},
+		"an audience, in a form": {
+			sending(oauth.Parameter{Name: "audience", Value: "https://api.example/?a=b&c d+%"}),
+			[]string{"s"},
+			form, "", "grant_type=client_credentials&client_id=the-client&client_secret=pl4nted-client-s3cret&scope=s" +
+				"&audience=https%3A%2F%2Fapi.example%2F%3Fa%3Db%26c+d%2B%25",
+		},
+		"two resources, in a form (RFC 8707 section 2)": {
+			sending(oauth.Parameter{Name: "resource", Value: "https://a.example"}, oauth.Parameter{Name: "x[y]", Value: "1"}, oauth.Parameter{Name: "resource", Value: "https://b.example"}),
+			nil, form, "", "grant_type=client_credentials&client_id=the-client&client_secret=pl4nted-client-s3cret" +
+				"&resource=https%3A%2F%2Fa.example&x%5By%5D=1&resource=https%3A%2F%2Fb.example",
+		},
+		"an audience, in JSON and beside the header": {
+			func(r *oauth.Registration) {
+				r.BodyFormat, r.Method = oauth.BodyJSON, oauth.ClientSecretBasic
+				sending(oauth.Parameter{Name: "audience", Value: `a"},\<&`}, oauth.Parameter{Name: "number", Value: "7"})(r)
+			},
+			nil, asJSON, basic("the-client:pl4nted-client-s3cret"), `{"grant_type":"client_credentials","audience":"a\"},\\<&","number":"7"}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,6 +119,11 @@ func TestRequestToTheLetter(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sending has the parameters in every token request.
+func sending(parameters ...oauth.Parameter) func(*oauth.Registration) {
+	return func(r *oauth.Registration) { r.Parameters = parameters }
 }
 
 func TestRegistrationsThatSendNothing(t *testing.T) {

@@ -42,6 +42,7 @@ import (
 //	gsc  GrantedScopes    array of strings, absent if nil
 //	apr  Approved         true; absent if false
 //	cap  Captured         object of strings, absent if empty
+//	par  Parameters       string, absent if empty
 //
 // A later version may add members to format version 1. Their names consist of lower-case letters and digits, and
 // this version ignores them: after a downgrade the credential opens, and the next keep writes it without them. So
@@ -85,6 +86,9 @@ type Credential struct {
 	Approved bool
 	// Captured are values of callback and answers, by their key in the token Secret.
 	Captured map[string]string
+	// Parameters stand for those of the provider's own that the tokens were asked for with; "" is none. A version that does
+	// not know it, and loses it, asks once more with client credentials.
+	Parameters string
 }
 
 // timeLayout is RFC 3339 in UTC with whole seconds, and nothing else.
@@ -121,10 +125,11 @@ type wireCredential struct {
 	GrantedScopes []string          `json:"gsc,omitzero"`
 	Approved      bool              `json:"apr,omitempty"`
 	Captured      map[string]string `json:"cap,omitempty"`
+	Parameters    string            `json:"par,omitempty"`
 }
 
 // wireNames are the members of wireCredential.
-const wireNames = " cid cns iss org lin gsq rot csq idn iat exp at rt typ scp rsc imp gtm gsc apr cap "
+const wireNames = " cid cns iss org lin gsq rot csq idn iat exp at rt typ scp rsc imp gtm gsc apr cap par "
 
 // encodeCredential returns the JSON text of a credential.
 func encodeCredential(c Credential) ([]byte, error) {
@@ -151,6 +156,7 @@ func encodeTemplate(c Credential) ([]byte, error) {
 		Access: c.AccessToken.Reveal(), Refresh: c.RefreshToken.Reveal(), Type: c.TokenType,
 		Scopes: c.Scopes, RequestedScopes: c.RequestedScopes, Imports: c.Imports,
 		Granted: granted, GrantedScopes: c.GrantedScopes, Approved: c.Approved, Captured: c.Captured,
+		Parameters: c.Parameters,
 	}
 	if err := errors.Join(wire.check(), wire.checkText()); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidInput, err)
@@ -203,6 +209,7 @@ func decodeTemplate(text []byte) (Credential, error) {
 		AccessToken: secret.New(wire.Access), RefreshToken: secret.New(wire.Refresh), TokenType: wire.Type,
 		Scopes: wire.Scopes, RequestedScopes: wire.RequestedScopes, Imports: wire.Imports,
 		GrantTime: granted, GrantedScopes: wire.GrantedScopes, Approved: wire.Approved, Captured: wire.Captured,
+		Parameters: wire.Parameters,
 	}, nil
 }
 
@@ -276,6 +283,7 @@ func (w *wireCredential) checkText() error {
 		{"granted scopes", w.GrantedScopes},
 		{"keys of captured values", slices.Collect(maps.Keys(w.Captured))},
 		{"captured values", slices.Collect(maps.Values(w.Captured))},
+		{"parameters", []string{w.Parameters}},
 	} {
 		for _, value := range text.values {
 			if !utf8.ValidString(value) {

@@ -132,10 +132,14 @@ func TestNoMemberMayStandTwiceOrInCapitals(t *testing.T) {
 	t.Parallel()
 	keyring := newKeyring(t)
 	credential := fullCredential()
-	credential.Imports = []string{"first", "second"}
-	full := openByHand(t, keyring, mustSeal(t, keyring, seal.PurposeCredential, acme(), credential))
+	credential.Imports, credential.Parameters = []string{"first", "second"}, "hash"
+	sealed := mustSeal(t, keyring, seal.PurposeCredential, acme(), credential)
+	if opened, err := keyring.Open(seal.PurposeCredential, acme(), sealed); err != nil || opened.Parameters != "hash" {
+		t.Errorf("what stands for the parameters comes back as %q: %v", opened.Parameters, err)
+	}
+	full := openByHand(t, keyring, sealed)
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(full), &members); err != nil || len(members) != 17 {
+	if err := json.Unmarshal([]byte(full), &members); err != nil || len(members) != 18 {
 		t.Fatalf("%d members: %v", len(members), err)
 	}
 	for name, value := range members {

@@ -62,10 +62,14 @@ secret: {data: {plain: "5$ $x $$(not this) $$$(access_token)", login: "user:$(ac
 		Entry("the header of a connected account", smallestClient, `onBehalfOf: {header: Xero-tenant-id}`),
 		Entry("a header that only begins like one of HTTP's", smallestClient, `onBehalfOf: {header: Host-Account}`),
 		Entry("a header with every character that a name can have", smallestClient, `onBehalfOf: {header: "X!#$%&*+.^_|~9-a"}`),
+		Entry("two resources in the form of a token request (RFC 8707 section 2)", smallestClient, `
+tokenRequest: {parameters: [{name: resource, value: "https://a.example"}, {name: resource, value: "https://b.example"}]}`),
+		Entry("parameters that only begin or end like the standard's, with every character that they can have", smallestClient, `
+tokenRequest: {parameters: [{name: scopes, value: a}, {name: "x[scope]", value: a}, {name: client_id_hint, value: a}, {name: "Aa0-._~[]", value: " ~!\"#$%&'()*+,-./:;<=>?@[\\]^_{|}"}]}`),
 		Entry("every field of a client", smallestClient, `
 onBehalfOf: {header: on-behalf-of}
 authentication: {method: ClientSecretPost}
-tokenRequest: {bodyFormat: JSON, sendScope: Always, timeoutSeconds: 30}
+tokenRequest: {bodyFormat: JSON, sendScope: Always, timeoutSeconds: 30, parameters: [{name: audience, value: "https://api.provider.example/"}]}
 accessTokens: {defaultLifetimeSeconds: 3600}
 grants: [ClientCredentials, AuthorizationCode]
 refreshTokens: {use: SingleUse, reuseGraceSeconds: 60, onReuse: RevokesGrant}
@@ -188,6 +192,13 @@ var _ = Describe("the largest legal objects", func() {
 		}
 		return all
 	}
+	parameters := func() []any {
+		var all []any
+		for i := range 16 {
+			all = append(all, map[string]any{"name": strings.Repeat("n", 64-2) + fmt.Sprintf("%02d", i), "value": strings.Repeat("v", 1024)})
+		}
+		return all
+	}
 	largestClient := func() *unstructured.Unstructured {
 		object := parse(smallestClient)
 		endpoint := "https://provider.example/token?audience="
@@ -197,6 +208,7 @@ var _ = Describe("the largest legal objects", func() {
 			"authentication":    map[string]any{"clientSecretRef": map[string]any{"key": strings.Repeat("k", 253)}},
 			"scopes":            scopes(100),
 			"allowedNamespaces": namespaces(32),
+			"tokenRequest":      map[string]any{"bodyFormat": "JSON", "parameters": parameters()},
 		}})
 		return object
 	}

@@ -8,6 +8,8 @@ import (
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/oauth-operator/oauth-operator/internal/oauth"
 )
 
 // Each entry makes one mistake in a manifest that is accepted otherwise: the change is merged into its spec, where null
@@ -118,6 +120,40 @@ var _ = DescribeTable("a manifest with a mistake is refused, and the message say
 		`spec.tokenRequest.timeoutSeconds: Invalid value: 31: spec.tokenRequest.timeoutSeconds in body should be less than or equal to 30`),
 	Entry("an unknown body format", smallestClient, `tokenRequest: {bodyFormat: json}`,
 		`spec.tokenRequest.bodyFormat: Unsupported value: "json": supported values: "Form", "JSON"`),
+	Entry("a client secret among the parameters of token requests", smallestClient, `tokenRequest: {parameters: [{name: "client_secret", value: "a"}]}`,
+		`spec.tokenRequest.parameters[0].name: Forbidden: the operator names the client itself: write clientID, and authentication with its Secret, and remove it here`),
+	Entry("a client id among them, in capitals", smallestClient, `tokenRequest: {parameters: [{name: "CLIENT_ID", value: "a"}]}`,
+		`spec.tokenRequest.parameters[0].name: Forbidden: the operator names the client itself: write clientID, and authentication with its Secret, and remove it here`),
+	Entry("a scope among them", smallestClient, `tokenRequest: {parameters: [{name: "scope", value: "a"}]}`,
+		`spec.tokenRequest.parameters[0].name: Forbidden: scopes are written in scopes of client and account, and tokenRequest.sendScope says when they are sent: remove it here`),
+	Entry("a scope among them, as a list", smallestClient, `tokenRequest: {parameters: [{name: "scope[]", value: "a"}]}`,
+		`spec.tokenRequest.parameters[0].name: Forbidden: scopes are written in scopes of client and account, and tokenRequest.sendScope says when they are sent: remove it here`),
+	Entry("a grant type among them", smallestClient, `tokenRequest: {parameters: [{name: "grant_type", value: "password"}]}`,
+		`spec.tokenRequest.parameters[0].name: Forbidden: the operator sends this parameter itself, by the account's grant: remove it`),
+	Entry("a refresh token among them, with a dot that some servers take for _", smallestClient, `tokenRequest: {parameters: [{name: "refresh.token", value: "a"}]}`,
+		`spec.tokenRequest.parameters[0].name: Forbidden: the operator sends this parameter itself, by the account's grant: remove it`),
+	Entry("a password among them", smallestClient, `tokenRequest: {parameters: [{name: "password", value: "a"}]}`,
+		`spec.tokenRequest.parameters[0].name: Forbidden: this is a parameter of another grant, or a secret, and neither can be sent: remove it`),
+	Entry("a parameter without a name", smallestClient, `tokenRequest: {parameters: [{value: a}]}`,
+		`spec.tokenRequest.parameters[0].name: Required value`),
+	Entry("a parameter without a value", smallestClient, `tokenRequest: {parameters: [{name: audience}]}`,
+		`spec.tokenRequest.parameters[0].value: Required value`),
+	Entry("a parameter with an empty value", smallestClient, `tokenRequest: {parameters: [{name: "audience", value: ""}]}`,
+		`[spec.tokenRequest.parameters[0].value: Invalid value: "": spec.tokenRequest.parameters[0].value in body should be at least 1 chars long, spec.tokenRequest.parameters[0].value: Invalid value: "": write printable ASCII]`),
+	Entry("a name that would end the parameter", smallestClient, `tokenRequest: {parameters: [{name: "a&b", value: "a"}]}`,
+		`spec.tokenRequest.parameters[0].name: Invalid value: "a&b": write the name of a parameter, such as audience: letters, digits, '-', '.', '_', '~' and brackets`),
+	Entry("a name that is percent-encoded", smallestClient, `tokenRequest: {parameters: [{name: "%63ode", value: "a"}]}`,
+		`spec.tokenRequest.parameters[0].name: Invalid value: "%63ode": write the name of a parameter, such as audience: letters, digits, '-', '.', '_', '~' and brackets`),
+	Entry("a parameter of two lines", smallestClient, `tokenRequest: {parameters: [{name: "audience", value: "a\nb"}]}`,
+		`spec.tokenRequest.parameters[0].value: Invalid value: "a\nb": write printable ASCII`),
+	Entry("a parameter outside of ASCII", smallestClient, `tokenRequest: {parameters: [{name: "audience", value: "é"}]}`,
+		`spec.tokenRequest.parameters[0].value: Invalid value: "é": write printable ASCII`),
+	Entry("a parameter twice in a JSON object", smallestClient, `tokenRequest: {bodyFormat: JSON, parameters: [{name: resource, value: a}, {name: audience, value: b}, {name: resource, value: c}]}`,
+		`spec.tokenRequest.parameters: Invalid value: a JSON object has each name once: write one value for it, or bodyFormat: Form, which can repeat a name`),
+	Entry("no parameters", smallestClient, `tokenRequest: {parameters: []}`,
+		`spec.tokenRequest.parameters: Invalid value: 0: spec.tokenRequest.parameters in body should have at least 1 items`),
+	Entry("more parameters than can be", smallestClient, `tokenRequest: {parameters: [{name: p0, value: a}, {name: p1, value: a}, {name: p2, value: a}, {name: p3, value: a}, {name: p4, value: a}, {name: p5, value: a}, {name: p6, value: a}, {name: p7, value: a}, {name: p8, value: a}, {name: p9, value: a}, {name: p10, value: a}, {name: p11, value: a}, {name: p12, value: a}, {name: p13, value: a}, {name: p14, value: a}, {name: p15, value: a}, {name: p16, value: a}]}`,
+		`spec.tokenRequest.parameters: Too many: 17: must have at most 16 items`),
 	Entry("allowedNamespaces by selector, without one", smallestClient, `allowedNamespaces: [{from: Selector}]`,
 		`spec.allowedNamespaces[0].selector: Required value: with from: Selector, write which labels select a namespace, such as matchLabels: {team: shop}`),
 	Entry("allowedNamespaces by a selector that selects all", smallestClient, `allowedNamespaces: [{from: Selector, selector: {}}]`,
@@ -260,3 +296,19 @@ func complaint(err error, object *unstructured.Unstructured) string {
 	}
 	return said
 }
+
+// What is refused here is what internal/oauth would not send, however a server may read it.
+var _ = It("refuses every name of the standard among the parameters of token requests", func(ctx SpecContext) {
+	namespace := newNamespace(ctx)
+	for _, name := range oauth.ReservedParameters() {
+		for _, spelling := range []string{
+			name, strings.ToUpper(name), name + "[]", name + "[0][x]", strings.ReplaceAll(name, "_", "."), strings.ReplaceAll(name, "_", "["),
+		} {
+			object := changed(smallestClient, `tokenRequest: {parameters: [{name: audience, value: a}, {name: "`+spelling+`", value: a}]}`)
+			object.SetNamespace(namespace)
+			err := as(secretReader).Create(ctx, object)
+			Expect(err).To(HaveOccurred(), spelling)
+			Expect(complaint(err, object)).To(And(HavePrefix("spec.tokenRequest.parameters[1].name: Forbidden: "), ContainSubstring("remove it")), spelling)
+		}
+	}
+})

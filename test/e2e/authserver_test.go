@@ -164,6 +164,8 @@ spec:
     clientSecretRef: {name: other-app-client, key: client_secret}
   grants: [AuthorizationCode]
   scopes: [offline_access, invoices]
+  # The server knows none, and passes over it, with codes and refreshes (RFC 6749 section 3.2).
+  tokenRequest: {parameters: [{name: resource, value: "https://api.example"}]}
   tokenResponse:
     identity: {pointer: /account/id}
   # As often as the least distance of two refreshes, 5 s, allows.

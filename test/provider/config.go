@@ -25,6 +25,8 @@ type registrationFile struct {
 	PKCE                bool      `json:"pkce"`
 	AllowBasic          bool      `json:"allow_basic"`
 	NameUser            bool      `json:"name_user"`
+
+	Parameters map[string][]string `json:"parameters"`
 }
 
 type reuseFile struct {
@@ -75,6 +77,7 @@ func ParseRegistrations(text []byte) ([]Registration, error) {
 			},
 			PKCE:       each.PKCE,
 			AllowBasic: each.AllowBasic, NameUser: each.NameUser,
+			Parameters: each.Parameters,
 		})
 	}
 	return registrations, nil

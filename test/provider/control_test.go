@@ -140,9 +140,10 @@ registrations:
   access_token_lifetime: 30s
   reuse: {kind: GraceSeveral, grace: 10s, after_grace: Strict}
   pkce: true
+  parameters: {audience: [a, b]}
 `
 	got, err := provider.ParseRegistrations([]byte(text))
-	if err != nil || len(got) != 1 || got[0].AccessTokenLifetime.Seconds() != 30 || got[0].Reuse.Grace.Seconds() != 10 || !got[0].PKCE {
+	if err != nil || len(got) != 1 || len(got[0].Parameters["audience"]) != 2 || got[0].AccessTokenLifetime.Seconds() != 30 || got[0].Reuse.Grace.Seconds() != 10 || !got[0].PKCE {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for name, broken := range map[string]string{

@@ -81,6 +81,10 @@ type Registration struct {
 	PKCE bool
 	// AllowBasic admits HTTP Basic authentication at the token endpoint, encoded as RFC 6749 section 2.3.1 says.
 	AllowBasic bool
+	// Parameters are wanted in the body of every token request besides those of the contract, such as an audience: each name
+	// with one of its values. Another value is refused as invalid_target (RFC 8707). Neither contract has any; other providers
+	// do.
+	Parameters map[string][]string
 	// NameUser has the answers to codes and refreshes say whose access it is, as account_id. Neither contract documents it;
 	// other providers do so.
 	NameUser bool
@@ -145,14 +149,27 @@ func prepareRegistration(r Registration) (*Registration, error) {
 	if _, ok := parseScope(strings.Join(r.Scopes, " ")); !ok && len(r.Scopes) > 0 {
 		return nil, errors.New("a scope is empty, has a space in it or stands twice")
 	}
-	for _, grant := range r.Grants {
-		if !knownGrant(grant) {
-			return nil, fmt.Errorf("unknown grant %q", grant)
-		}
+	if err := r.checkRequests(); err != nil {
+		return nil, err
 	}
 	var err error
 	r.Reuse, err = r.Reuse.prepare()
 	return &r, err
+}
+
+// checkRequests finds fault with what token requests are held against.
+func (r *Registration) checkRequests() error {
+	for name, values := range r.Parameters {
+		if name == "" || len(values) == 0 {
+			return errors.New("a parameter has no name, or no value that it may have")
+		}
+	}
+	for _, grant := range r.Grants {
+		if !knownGrant(grant) {
+			return fmt.Errorf("unknown grant %q", grant)
+		}
+	}
+	return nil
 }
 
 func (p ReusePolicy) prepare() (ReusePolicy, error) {

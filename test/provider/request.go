@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -191,9 +192,15 @@ func (q *tokenRequest) checkParameters(registration *Registration) *refusal {
 	case GrantRefreshToken:
 		want = append(want, "refresh_token")
 	}
+	want = slices.AppendSeq(want, maps.Keys(registration.Parameters))
 	for _, name := range want {
 		if q.params[name] == "" {
 			return badRequest("invalid_request", "missing_parameter")
+		}
+	}
+	for name, values := range registration.Parameters {
+		if !slices.Contains(values, q.params[name]) {
+			return badRequest("invalid_target", "parameter_value")
 		}
 	}
 	for name := range q.params {

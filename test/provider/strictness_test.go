@@ -230,3 +230,43 @@ func TestImpossibleRegistrationsAreRefusedAtStart(t *testing.T) {
 		})
 	}
 }
+
+// A provider that wants more than the contract: an audience, in the body of each request.
+func TestAParameterOfItsOwnIsWanted(t *testing.T) {
+	t.Parallel()
+	for _, contract := range []provider.Contract{sb, provider.Smartbills} {
+		wanting := business()
+		if contract == provider.Smartbills {
+			wanting = bills()
+		}
+		wanting.Parameters = map[string][]string{"audience": {"a", "b"}}
+		b := start(t, provider.Options{Registrations: []provider.Registration{wanting}})
+		for name, row := range map[string]struct {
+			changes     params
+			status      int
+			err, reason string
+		}{
+			"it is there":              {params{"audience": "a"}, 200, "", ""},
+			"with its other value":     {params{"audience": "b"}, 200, "", ""},
+			"it is not there":          {nil, 400, "invalid_request", "missing_parameter"},
+			"with another value":       {params{"audience": "c"}, 400, "invalid_target", "parameter_value"},
+			"with another beside it":   {params{"audience": "a", "resource": "c"}, 400, "invalid_request", "unknown_parameter"},
+			"in a refresh it is not":   {params{"grant_type": "refresh_token", "refresh_token": "oprt_x"}, 400, "invalid_request", "missing_parameter"},
+			"in a refresh it is there": {params{"grant_type": "refresh_token", "refresh_token": "oprt_x", "audience": "a"}, 400, "invalid_grant", "unknown_refresh_token"},
+		} {
+			got, err := b.do(t, http.MethodPost, b.TokenEndpoint(contract), typeHeader(contract), written(contract, with(contract, row.changes)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := provider.Entry{}
+			for _, entry := range b.Ledger() {
+				if entry.Kind == provider.KindTokenRequest {
+					last = entry
+				}
+			}
+			if got.status != row.status || last.Error != row.err || last.Reason != row.reason {
+				t.Errorf("%s, %s: %d, %q, %q", contract, name, got.status, last.Error, last.Reason)
+			}
+		}
+	}
+}
