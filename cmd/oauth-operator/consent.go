@@ -180,12 +180,17 @@ func newConsent(config *rest.Config, options options, source consent.KeySource) 
 // NeedLeaderElection is false: each replica answers.
 func (*consentServer) NeedLeaderElection() bool { return false }
 
-// Start serves until the context ends, and then until the requests that are under way are answered.
+// Start serves until the context ends, and then until the requests that are under way are answered. It ends at once where it
+// cannot serve.
 func (s *consentServer) Start(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { close(s.ending) })
-	following := make(chan error, 1)
-	go func() { following <- s.keys.Run(ctx) }()
-	return errors.Join(listenAndServe(ctx, s.server, s.delay), <-following)
+	following, stopFollowing := context.WithCancel(ctx)
+	defer stopFollowing()
+	followed := make(chan error, 1)
+	go func() { followed <- s.keys.Run(following) }()
+	err := listenAndServe(ctx, s.server, s.delay)
+	stopFollowing()
+	return errors.Join(err, <-followed)
 }
 
 // probes answer whether the process lives, and whether it has keys.

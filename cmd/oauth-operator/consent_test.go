@@ -146,6 +146,30 @@ func TestAnAddressThatIsTakenIsSaid(t *testing.T) {
 	}
 }
 
+// Pages that cannot be served end their process: else it would be called ready as soon as it has keys.
+func TestPagesWhoseAddressIsTakenEnd(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	pages := newPages(t, keysFolder(t))
+	pages.server.Addr = listener.Addr().String()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serveBeside(t.Context(), pages.Start, []*http.Server{besideServer("127.0.0.1:0", pages.probes())})
+	}()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("the error is %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the process goes on without pages")
+	}
+}
+
 // freeAddress is one that nobody listens at.
 func freeAddress(t *testing.T) string {
 	t.Helper()

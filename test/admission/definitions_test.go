@@ -1,6 +1,10 @@
 package admission_test
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -50,12 +54,51 @@ var _ = Describe("P6 what all consents depend on", func() {
 		Entry("a namespace", namespace(operatorNamespace), keyringGoes),
 	)
 
+	// Whoever types the lines one after the other, or pastes them, is faster than the API server, which goes by a policy for a
+	// moment after its deletion. So Helm removes nothing here.
+	It("is deleted by the lines that the documents have, while the policy is still in force", func(ctx SpecContext) {
+		for _, object := range []client.Object{definition(accountsDefinition), namespace(operatorNamespace)} {
+			DeferCleanup(func(ctx SpecContext) {
+				Expect(suite.admin.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+				annotate(ctx, object, "")
+			})
+		}
+		deleted := 0
+		for _, line := range uninstalling() {
+			words := strings.Fields(line)
+			switch {
+			case strings.HasPrefix(line, "kubectl delete "):
+				deleted++
+				words = append(words, "--dry-run=server")
+			case !strings.HasPrefix(line, "kubectl annotate "):
+				continue
+			}
+			output, err := runKubectl(ctx, operatorNamespace, words[1:]...)
+			Expect(err).NotTo(HaveOccurred(), "%s: %s", line, output)
+		}
+		Expect(deleted).To(Equal(2), "the definitions, and the namespace")
+	})
+
 	It("is nothing else", func(ctx SpecContext) {
 		for _, object := range []client.Object{definition("oauthclients." + v1alpha1.Group), namespace(newNamespace(ctx))} {
 			Expect(suite.admin.Delete(ctx, object, client.DryRunAll)).To(Succeed())
 		}
 	})
 })
+
+// uninstalling are the lines of docs/operations.md from where no account is left until Helm's installation is removed.
+func uninstalling() []string {
+	GinkgoHelper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	Expect(err).NotTo(HaveOccurred())
+	_, after, found := strings.Cut(string(text), "\nWhen the last line finds none any more, ")
+	Expect(found).To(BeTrue())
+	from, rest, found := strings.Cut(after, "\nhelm -n oauth-operator-system uninstall ")
+	Expect(found).To(BeTrue())
+	block, _, found := strings.Cut(rest, "\n```\n")
+	Expect(found).To(BeTrue())
+	return strings.Split(from+"\n"+block, "\n")
+}
 
 // annotate allows a deletion, by an annotation of this value; an empty one takes it back.
 func annotate(ctx SpecContext, object client.Object, value string) {
