@@ -31,7 +31,7 @@ it; and once you say yes, it sets the annotation that the account asks for, and 
 		ValidArgsFunction: a.completeAccount,
 	}
 	command.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	a.addTimeout(command.Flags(), shortWait)
+	a.addTimeout(command, shortWait)
 	a.addOutput(command)
 	return command
 }

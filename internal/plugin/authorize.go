@@ -29,7 +29,7 @@ you, and use --no-browser.`,
 		ValidArgsFunction: a.completeAccount,
 	}
 	command.Flags().BoolVar(&stay, "no-browser", false, "print the link only")
-	a.addTimeout(command.Flags(), longWait)
+	a.addTimeout(command, longWait)
 	a.addOutput(command)
 	return command
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -616,5 +617,42 @@ func TestWhatADoctorSaysOfARefusal(t *testing.T) {
 		if next := viewOf(sampleAccount("acme", change), present()).refreshCell(present()).text; next != "-" {
 			t.Errorf("a refresh token that is %s is to be used %s", name, next)
 		}
+	}
+}
+
+// The commands share an app, and each has a wait of its own.
+func TestHowLongACommandWaits(t *testing.T) {
+	for _, test := range []struct {
+		line string
+		want time.Duration
+	}{
+		{"authorize acme", 15 * time.Minute},
+		{"refresh acme", 2 * time.Minute},
+		{"import acme", 2 * time.Minute},
+		{"adopt acme", 2 * time.Minute},
+		{"authorize acme --timeout=90s", 90 * time.Second},
+		{"refresh acme --timeout=0", 0},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			a := &app{}
+			root := newRoot(a)
+			arguments := strings.Fields(test.line)
+			command, _, err := root.Find(arguments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := time.Duration(-1)
+			command.RunE = func(*cobra.Command, []string) error {
+				got = a.timeout
+				return nil
+			}
+			root.SetArgs(arguments)
+			if err := root.Execute(); err != nil {
+				t.Fatal(err)
+			}
+			if got != test.want {
+				t.Errorf("it waits for %s, want %s", got, test.want)
+			}
+		})
 	}
 }
