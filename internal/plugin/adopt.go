@@ -149,7 +149,7 @@ func nothingAsked(account *v1alpha1.ConnectedAccount) error {
 	if condition == nil {
 		return failf(ExitWrong, "the account asks nothing")
 	}
-	return failf(ExitWrong, "there is nothing to say yes to. The account says %s: %s\n  %s", condition.Reason, condition.Message, own("doctor", account))
+	return failf(ExitWrong, "there is nothing to say yes to. The account says %s: %s; see %s", condition.Reason, condition.Message, own("doctor", account))
 }
 
 // withOrigins adds origins to a list of them.

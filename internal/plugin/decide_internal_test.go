@@ -656,3 +656,16 @@ func TestHowLongACommandWaits(t *testing.T) {
 		})
 	}
 }
+
+// An error is printed as one line, so nothing in it may count on a line of its own.
+func TestWhatIsNotAskedIsSaidInOneLine(t *testing.T) {
+	account := &v1alpha1.ConnectedAccount{}
+	account.Namespace, account.Name = "shop", "acme"
+	account.Status.Conditions = []metav1.Condition{
+		{Type: v1alpha1.ConditionAuthorized, Status: metav1.ConditionFalse, Reason: "AuthorizationRequired", Message: "have the person follow the link"},
+	}
+	want := "there is nothing to say yes to. The account says AuthorizationRequired: have the person follow the link; see kubectl oauth doctor -n shop acme"
+	if got := nothingAsked(account).Error(); got != want || clean(got) != got {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -86,8 +86,9 @@ func (a *app) addOutput(command *cobra.Command) {
 
 // addTimeout adds --timeout. The commands share the app, and differ in what is usual: so it is set by the one that runs.
 func (a *app) addTimeout(command *cobra.Command, usual time.Duration) {
-	timeout := command.Flags().Duration("timeout", usual, "for how long to wait for the outcome; 0: do not wait")
-	command.PreRun = func(*cobra.Command, []string) { a.timeout = *timeout }
+	var timeout time.Duration
+	command.Flags().DurationVar(&timeout, "timeout", usual, "for how long to wait for the outcome; 0: do not wait")
+	command.PreRun = func(*cobra.Command, []string) { a.timeout = timeout }
 }
 
 func (a *app) checkFlags() error {
