@@ -31,7 +31,7 @@ it; and once you say yes, it sets the annotation that the account asks for, and 
 		ValidArgsFunction: a.completeAccount,
 	}
 	command.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	a.addTimeout(command.Flags(), shortWait)
+	a.addTimeout(command, shortWait)
 	a.addOutput(command)
 	return command
 }
@@ -149,7 +149,7 @@ func nothingAsked(account *v1alpha1.ConnectedAccount) error {
 	if condition == nil {
 		return failf(ExitWrong, "the account asks nothing")
 	}
-	return failf(ExitWrong, "there is nothing to say yes to. The account says %s: %s\n  %s", condition.Reason, condition.Message, own("doctor", account))
+	return failf(ExitWrong, "there is nothing to say yes to. The account says %s: %s; see %s", condition.Reason, condition.Message, own("doctor", account))
 }
 
 // withOrigins adds origins to a list of them.

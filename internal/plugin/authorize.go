@@ -29,7 +29,7 @@ you, and use --no-browser.`,
 		ValidArgsFunction: a.completeAccount,
 	}
 	command.Flags().BoolVar(&stay, "no-browser", false, "print the link only")
-	a.addTimeout(command.Flags(), longWait)
+	a.addTimeout(command, longWait)
 	a.addOutput(command)
 	return command
 }
@@ -87,7 +87,7 @@ func (a *app) linked(ctx context.Context, from *cluster, account *v1alpha1.Conne
 		return nil, failf(ExitWrong, "nobody's consent is needed: %s. To have somebody authorize anew, let the account offer a link: %s", view.token(from.clock.Now()),
 			line("kubectl", "-n", account.Namespace, "patch", "connectedaccount", account.Name, "--type=merge", `--patch={"spec":{"consent":{"link":"Always"}}}`))
 	}
-	return nil, failf(ExitWrong, "the account offers no link. It says %s: %s\n  %s", view.Reason, view.Message, own("doctor", account))
+	return nil, failf(ExitWrong, "the account offers no link. It says %s: %s; see %s", view.Reason, view.Message, own("doctor", account))
 }
 
 // looked: the operator has looked at the account as it is.

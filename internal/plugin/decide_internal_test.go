@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -630,5 +631,55 @@ func TestWhatADoctorSaysOfARefusal(t *testing.T) {
 		if next := viewOf(sampleAccount("acme", change), present()).refreshCell(present()).text; next != "-" {
 			t.Errorf("a refresh token that is %s is to be used %s", name, next)
 		}
+	}
+}
+
+// The commands share an app, and each has a wait of its own.
+func TestHowLongACommandWaits(t *testing.T) {
+	for _, test := range []struct {
+		line string
+		want time.Duration
+	}{
+		{"authorize acme", 15 * time.Minute},
+		{"refresh acme", 2 * time.Minute},
+		{"import acme", 2 * time.Minute},
+		{"adopt acme", 2 * time.Minute},
+		{"authorize acme --timeout=90s", 90 * time.Second},
+		{"refresh acme --timeout=0", 0},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			a := &app{}
+			root := newRoot(a)
+			arguments := strings.Fields(test.line)
+			command, _, err := root.Find(arguments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := time.Duration(-1)
+			command.RunE = func(*cobra.Command, []string) error {
+				got = a.timeout
+				return nil
+			}
+			root.SetArgs(arguments)
+			if err := root.Execute(); err != nil {
+				t.Fatal(err)
+			}
+			if got != test.want {
+				t.Errorf("it waits for %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// An error is printed as one line, so nothing in it may count on a line of its own.
+func TestWhatIsNotAskedIsSaidInOneLine(t *testing.T) {
+	account := &v1alpha1.ConnectedAccount{}
+	account.Namespace, account.Name = "shop", "acme"
+	account.Status.Conditions = []metav1.Condition{
+		{Type: v1alpha1.ConditionAuthorized, Status: metav1.ConditionFalse, Reason: "AuthorizationRequired", Message: "have the person follow the link"},
+	}
+	want := "there is nothing to say yes to. The account says AuthorizationRequired: have the person follow the link; see kubectl oauth doctor -n shop acme"
+	if got := nothingAsked(account).Error(); got != want || clean(got) != got {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

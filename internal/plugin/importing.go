@@ -49,7 +49,7 @@ Whoever used the token before must have stopped: where a refresh token is good f
 	}
 	command.Flags().StringSliceVar(&options.hosts, "host", nil, "which hosts may receive the token; usually that of the client's token endpoint")
 	command.Flags().BoolVar(&options.replace, "replace", false, "put the token into the Secret although there is one already")
-	a.addTimeout(command.Flags(), shortWait)
+	a.addTimeout(command, shortWait)
 	a.addOutput(command)
 	return command
 }

@@ -25,7 +25,7 @@ The earlier token is not revoked; most providers let it be good until it expires
 		RunE:              func(command *cobra.Command, names []string) error { return a.refresh(command.Context(), names[0]) },
 		ValidArgsFunction: a.completeAccount,
 	}
-	a.addTimeout(command.Flags(), shortWait)
+	a.addTimeout(command, shortWait)
 	a.addOutput(command)
 	return command
 }

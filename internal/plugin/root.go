@@ -84,8 +84,11 @@ func (a *app) addOutput(command *cobra.Command) {
 	completeFlag(command, "output", func(context.Context) []string { return []string{outputJSON, outputYAML} })
 }
 
-func (a *app) addTimeout(flags *pflag.FlagSet, usual time.Duration) {
-	flags.DurationVar(&a.timeout, "timeout", usual, "for how long to wait for the outcome; 0: do not wait")
+// addTimeout adds --timeout. The commands share the app, and differ in what is usual: so it is set by the one that runs.
+func (a *app) addTimeout(command *cobra.Command, usual time.Duration) {
+	var timeout time.Duration
+	command.Flags().DurationVar(&timeout, "timeout", usual, "for how long to wait for the outcome; 0: do not wait")
+	command.PreRun = func(*cobra.Command, []string) { a.timeout = timeout }
 }
 
 func (a *app) checkFlags() error {
