@@ -333,7 +333,9 @@ func TestAProviderErrorIsToldFromANo(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]string{
 		"access_denied": "Not connected", "server_error": "The provider has a problem", "temporarily_unavailable": "The provider has a problem",
-		"invalid_scope": "The provider has a problem", "its_own": "The provider has a problem",
+		"its_own": "The provider has a problem",
+		// The request was wrong, and waiting does not help.
+		"invalid_scope": "It did not work", "invalid_request": "It did not work", "unauthorized_client": "It did not work",
 	} {
 		s := newScene(t, sceneOptions{})
 		b := s.browser()
@@ -341,6 +343,9 @@ func TestAProviderErrorIsToldFromANo(t *testing.T) {
 		got := b.get(target)
 		if title(got) != want || strings.Contains(got.Body.String(), "its_own") {
 			t.Errorf("%s: %q, want %q", code, title(got), want)
+		}
+		if want == "It did not work" && !strings.Contains(got.Body.String(), "<code>"+code+"</code>") {
+			t.Errorf("%s is not named:\n%s", code, got.Body)
 		}
 		result := v1alpha1.AuthorizationRejected
 		if want == "Not connected" {

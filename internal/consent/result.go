@@ -103,12 +103,14 @@ func pageOf(outcome v1alpha1.AuthorizationOutcome, account *v1alpha1.ConnectedAc
 	return page{kind: kind, Identity: outcome.Identity, Expected: account.Spec.ExpectedIdentity}
 }
 
-// denialPage tells a person's no, or a rule's, from a provider's trouble.
+// denialPage tells a person's no, or a rule's, from a provider's trouble, and that from a request which it does not take.
 func denialPage(code string) page {
 	switch code {
 	case "access_denied", "consent_required", "interaction_required", "login_required", "account_selection_required":
 		return page{kind: pageDenied}
-	default:
+	case "server_error", "temporarily_unavailable", unrecognised:
 		return page{kind: pageProviderError, Code: code}
+	default:
+		return page{kind: pageRejected, Code: code}
 	}
 }
