@@ -19,21 +19,13 @@ ordered() {
   printf '%s\n' "${packages[@]}" | grep -vE "($(IFS='|'; echo "${slow[*]}"))\$"
 }
 
-# run tests the packages whose names come in, if there are any. More at a time than there are cores: most of them wait more than
-# they work.
+failed=0
+# run tests the packages whose names come in, if there are any.
 run() {
   local selected
   mapfile -t selected
-  [ ${#selected[@]} -eq 0 ] || go test -json -p 3 -timeout 20m "$@" "${flags[@]}" "${selected[@]}"
+  [ ${#selected[@]} -eq 0 ] || go test -json -p 2 -timeout 20m "$@" "${flags[@]}" "${selected[@]}" || failed=1
 }
-
-# The pure ones beside the others. Their events wait until the others' have gone: two programs must not write within one line.
-failed=0
-events=$(mktemp)
-trap 'rm -f "$events"' EXIT
-run < <(printf '%s\n' "${packages[@]}" | grep -E "$pure") >"$events" &
-beside=$!
-run ${RACE:+"$RACE"} < <(ordered | grep -vE "$pure") || failed=1
-wait "$beside" || failed=1
-cat "$events"
+run < <(printf '%s\n' "${packages[@]}" | grep -E "$pure")
+run ${RACE:+"$RACE"} < <(ordered | grep -vE "$pure")
 exit $failed

@@ -248,9 +248,10 @@ var _ = Describe("Two processes", func() {
 		By("waiting for the end of the access token, since a second use could end the grant")
 		suite.clock.ahead.Add(int64(3 * time.Second))
 		Expect(rests(ctx, account)).To(Equal("in doubt"))
+		before := rotations(ctx, account)()
 		pass(ctx, 8*time.Minute, account)
 		Eventually(s.provider.TokenRequests).Should(Equal(2))
-		becomesReady(ctx, account)
+		Eventually(rotations(ctx, account)).Should(Equal(before + 1)) // it was ready all the while
 		Expect(get(ctx, account.DeepCopy()).Status.DoubtSequence).NotTo(BeZero(), "until the next first attempt works")
 		s.goesOn(ctx, account)
 	})
