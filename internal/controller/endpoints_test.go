@@ -106,8 +106,11 @@ var _ = Describe("A client that changes under a refresh token", func() {
 			Eventually(authorized(ctx, account)).Should(Equal("False EndpointChanged"))
 			s.remove(ctx, account)
 			Expect(suite.admin.Delete(ctx, owner)).To(Succeed())
-			last := s.account("last", "bills")
+			// Suspended until the operator has seen that the client is gone: before, it would ask where that has said.
+			last := s.account("last", "bills", func(a *v1alpha1.ConnectedAccount) { a.Spec.Suspend = true })
 			s.create(ctx, last)
+			Eventually(condition(ctx, last, "ClientReady")).Should(Equal("False ClientNotAvailable"))
+			change(ctx, last, func(a *v1alpha1.ConnectedAccount) { a.Spec.Suspend = false })
 			Eventually(condition(ctx, last, "Ready")).Should(Equal("False ClientNotAvailable"))
 			Expect(second.heard()).To(Equal([2]int{0, 0}))
 			s.neverReused()

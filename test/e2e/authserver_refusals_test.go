@@ -76,8 +76,8 @@ func TestAnotherServerRefusesARequestWithoutPKCE(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// With the provider's word for it; or, once the controller has taken that up, without.
-	if page.Heading != "The provider has a problem" || !strings.Contains(page.Text, "invalid_request") {
+	// With the provider's word for it, and not as if waiting would help.
+	if page.Heading != "It did not work" || !strings.Contains(page.Text, "invalid_request") {
 		t.Errorf("the way ends at %q: %s", page.Heading, page.Text)
 	}
 	eventually(t, "the account says so", func(context.Context) error {
