@@ -138,13 +138,12 @@ var _ = Describe("What a provider answers to a refresh token", func() {
 	})
 
 	DescribeTable("H54 to wait: that is obeyed within bounds, and the access token stays",
-		func(ctx SpecContext, header func() string, least, most time.Duration) {
+		func(ctx SpecContext, header func(now time.Time) string, least, most time.Duration) {
 			s := newStage(ctx, time.Hour, provider.ReusePolicy{Kind: provider.RevokeFamily})
 			account := s.connected(ctx)
 			token := string(s.tokenSecret(ctx, "a").Data["access_token"])
-			suite.clock.ahead.Add(int64(untilDue))
-			Expect(s.provider.Script(billsID, provider.Throttle(http.StatusTooManyRequests, header()))).To(Succeed())
-			touch(ctx, account)
+			Expect(s.provider.Script(billsID, provider.Throttle(http.StatusTooManyRequests, header(suite.clock.Now().Add(untilDue))))).To(Succeed())
+			pass(ctx, untilDue, account)
 			Eventually(condition(ctx, account, "Ready")).Should(Equal("True Throttled"))
 			failures := get(ctx, account.DeepCopy()).Status.Failures
 			Expect(failures.NextAttemptTime.Sub(failures.LastFailureTime.Time)).To(SatisfyAll(BeNumerically(">=", least), BeNumerically("<=", most)))
@@ -157,12 +156,12 @@ var _ = Describe("What a provider answers to a refresh token", func() {
 			becomesReady(ctx, account)
 			s.neverReused()
 		},
-		Entry("120", func() string { return "120" }, 2*time.Minute, 2*time.Minute+15*time.Second),
-		Entry("a date", func() string { return suite.clock.Now().Add(2 * time.Minute).UTC().Format(http.TimeFormat) }, 110*time.Second, 135*time.Second),
-		Entry("-1", func() string { return "-1" }, 5*time.Second, 7*time.Second),
-		Entry("10^9", func() string { return "1000000000" }, time.Hour, 67*time.Minute),
-		Entry("garbage", func() string { return "soon" }, 5*time.Second, 70*time.Second),
-		Entry("absent", func() string { return "" }, 5*time.Second, 70*time.Second),
+		Entry("120", func(time.Time) string { return "120" }, 2*time.Minute, 2*time.Minute+15*time.Second),
+		Entry("a date", func(now time.Time) string { return now.Add(2 * time.Minute).UTC().Format(http.TimeFormat) }, 110*time.Second, 135*time.Second),
+		Entry("-1", func(time.Time) string { return "-1" }, 5*time.Second, 7*time.Second),
+		Entry("10^9", func(time.Time) string { return "1000000000" }, time.Hour, 67*time.Minute),
+		Entry("garbage", func(time.Time) string { return "soon" }, 5*time.Second, 70*time.Second),
+		Entry("absent", func(time.Time) string { return "" }, 5*time.Second, 70*time.Second),
 	)
 
 	It("H55 for six hours that it is not available: it recovers by itself, and nobody is asked", func(ctx SpecContext) {
