@@ -24,6 +24,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/projection"
 	"github.com/oauth-operator/oauth-operator/internal/secret"
+	"github.com/oauth-operator/oauth-operator/test/nginx"
 )
 
 const (
@@ -35,12 +36,12 @@ const (
 // nginx takes up a new token by the reload that on-change.sh runs, without a call that is refused meanwhile.
 func TestNginxFollowsTheMountedToken(t *testing.T) {
 	t.Parallel()
-	nginx := nginxProgram(t)
+	program := nginx.Program(t)
 	a, folder := newAPI(t), t.TempDir()
 	write(t, folder, 0)
 	config, socket := nginxHere(t, folder, a.URL)
-	server := start(t, nil, nginx, "-c", config, "-g", "daemon off;")
-	start(t, []string{"INTERVAL=0.05"}, "sh", "shell/on-change.sh", folder, nginx, "-c", config, "-s", "reload")
+	server := start(t, nil, program, "-c", config, "-g", "daemon off;")
+	start(t, []string{"INTERVAL=0.05"}, "sh", "shell/on-change.sh", folder, program, "-c", config, "-s", "reload")
 
 	proxied := &http.Client{Transport: socketTransport(socket), Timeout: bound}
 	for n := range 3 {
@@ -56,21 +57,6 @@ func TestNginxFollowsTheMountedToken(t *testing.T) {
 		}
 		write(t, folder, n+1)
 	}
-}
-
-// nginxProgram is the path of nginx: in the folder that the variable names, or an installed one.
-func nginxProgram(t *testing.T) string {
-	t.Helper()
-	if folder := os.Getenv("NGINX"); folder != "" {
-		if path, err := exec.LookPath(filepath.Join(folder, "nginx")); err == nil {
-			return path
-		}
-	}
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("there is no nginx: run `make nginx`, and set NGINX to its folder where make test does not; or install it")
-	}
-	return path
 }
 
 // nginxHere is the example's configuration, for the folders of this test and an API without TLS.

@@ -25,6 +25,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/plugin"
 	"github.com/oauth-operator/oauth-operator/test/cluster"
+	"github.com/oauth-operator/oauth-operator/test/stage/stagetest"
 )
 
 // patience is how long tests wait for what must come.
@@ -64,9 +65,7 @@ type place struct {
 // newPlace makes the namespace of a test.
 func newPlace(t *testing.T) *place {
 	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("there is no control plane: run `make test`, which builds one, or set KUBEBUILDER_ASSETS")
-	}
+	stagetest.Assets(t)
 	shared.once.Do(func() { shared.err = startCluster() })
 	if shared.err != nil {
 		t.Fatal(shared.err)

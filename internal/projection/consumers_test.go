@@ -21,6 +21,7 @@ import (
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
 	"github.com/oauth-operator/oauth-operator/internal/projection"
 	"github.com/oauth-operator/oauth-operator/internal/secret"
+	"github.com/oauth-operator/oauth-operator/test/nginx"
 )
 
 // tokens are a hostile one, ones that begin and end with what could be trimmed, and one as providers issue them.
@@ -249,10 +250,7 @@ func envoyReads(t *testing.T, folder string) string {
 // nginxSends has nginx print what it would send: it returns the header's value as a body.
 func nginxSends(t *testing.T, folder string) string {
 	t.Helper()
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("there is no nginx on this machine")
-	}
+	program := nginx.Program(t)
 	socket := filepath.Join(folder, "s")
 	config := `daemon off; master_process off; pid ` + folder + `/pid; error_log stderr;
 events {}
@@ -267,7 +265,7 @@ http {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	server := exec.CommandContext(ctx, nginx, "-p", folder, "-c", main)
+	server := exec.CommandContext(ctx, program, "-p", folder, "-c", main)
 	var complaints bytes.Buffer
 	server.Stderr = &complaints
 	if err := server.Start(); err != nil {
