@@ -1,17 +1,15 @@
 package consent
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/utils/clock"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/built"
 )
 
 // What a request is answered with, where that is no page: the person is sent on.
@@ -91,15 +89,7 @@ func NewMetrics(keys *KeyStore, version string) *Metrics {
 }
 
 func buildInfo(version string) prometheus.Metric {
-	revision, toolchain := "unknown", "unknown"
-	if info, is := debug.ReadBuildInfo(); is {
-		version, toolchain = cmp.Or(version, info.Main.Version), info.GoVersion
-		if at := slices.IndexFunc(info.Settings, func(each debug.BuildSetting) bool { return each.Key == "vcs.revision" }); at >= 0 {
-			revision = info.Settings[at].Value
-		}
-	}
-	what := prometheus.NewDesc("oauth_operator_consent_build_info", "Always 1; the labels tell what the consent pages were built from.", []string{"version", "revision", "goversion"}, nil)
-	return prometheus.MustNewConstMetric(what, prometheus.GaugeValue, 1, cmp.Or(version, "unknown"), revision, toolchain)
+	return built.Info("oauth_operator_consent_build_info", "Always 1; the labels tell what the consent pages were built from.", version)
 }
 
 // answered counts a request by one of the answers that there are.

@@ -1,14 +1,13 @@
 package controller
 
 import (
-	"cmp"
-	"runtime/debug"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/oauth-operator/oauth-operator/api/v1alpha1"
+	"github.com/oauth-operator/oauth-operator/internal/built"
 )
 
 // conditionCounts counts accounts by what their conditions say. There are as many as there are different things said at the
@@ -56,15 +55,6 @@ func ours(condition string) bool {
 	}
 }
 
-// buildInfo tells what this program was built from: the version that was given to it, and what the toolchain has noted.
 func buildInfo(version string) prometheus.Metric {
-	revision, toolchain := "unknown", "unknown"
-	if info, is := debug.ReadBuildInfo(); is {
-		version, toolchain = cmp.Or(version, info.Main.Version), info.GoVersion
-		if at := slices.IndexFunc(info.Settings, func(each debug.BuildSetting) bool { return each.Key == "vcs.revision" }); at >= 0 {
-			revision = info.Settings[at].Value
-		}
-	}
-	what := prometheus.NewDesc("oauth_operator_build_info", "Always 1; the labels tell what the operator was built from.", []string{"version", "revision", "goversion"}, nil)
-	return prometheus.MustNewConstMetric(what, prometheus.GaugeValue, 1, cmp.Or(version, "unknown"), revision, toolchain)
+	return built.Info("oauth_operator_build_info", "Always 1; the labels tell what the operator was built from.", version)
 }
